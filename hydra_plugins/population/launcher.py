@@ -1,0 +1,127 @@
+"""The population launcher: the jobs of a grid train together, each an ordinary Hydra job."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import joblib
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from hydra_plugins.population.compose import Composer
+
+if TYPE_CHECKING:
+    from pipeline.sweep import JobRun, JobSpec
+
+log = logging.getLogger(__name__)
+
+
+class PopulationLauncher(Launcher):
+    """Trains all jobs of a sweep in this process and its workers."""
+
+    config: DictConfig
+    task_function: TaskFunction
+    hydra_context: HydraContext
+
+    def __init__(self, shards: int | None, max_memory: float | None, dry_run: bool) -> None:
+        """Take the values of conf/hydra/launcher/population.yaml."""
+        self.shards = shards
+        self.max_memory = max_memory
+        self.dry_run = dry_run
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra hands to a launcher."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Train the jobs; a failed one is a failed JobReturn, in its place."""
+        from pipeline.__main__ import place_of
+        from pipeline.sweep import train_jobs
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        composer = Composer(self.hydra_context.config_loader, self.config)
+        configs = [composer.compose(overrides) for overrides in job_overrides]
+        log.info("Training %d jobs together", len(configs))
+        before = HydraConfig.instance().cfg
+        try:
+            jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
+        finally:
+            HydraConfig.instance().cfg = before
+        runs = train_jobs(
+            [spec for spec, _ in jobs],
+            place_of(self.config, self.config.hydra),
+            self.shards or joblib.cpu_count(),
+            int(self.max_memory * 1e9) if self.max_memory else None,
+        )
+        for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
+            self._close(config, job_return, run)
+        return [job_return for _, job_return in jobs]
+
+    def _open(self, config: DictConfig, number: int) -> tuple[JobSpec, JobReturn]:
+        """What Hydra's run_job does before it calls the task: folder, .hydra/, log, callbacks."""
+        from pipeline.sweep import JobSpec
+
+        with open_dict(config.hydra):
+            config.hydra.job.id = config.hydra.job.num = number
+        HydraConfig.instance().set_config(config)
+        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(config)
+        task_config = copy.copy(config)
+        with read_write(task_config), open_dict(task_config):
+            del task_config["hydra"]
+        job_return = JobReturn(
+            overrides=list(config.hydra.overrides.task),
+            cfg=task_config,
+            hydra_cfg=HydraConfig.instance().cfg,
+            working_dir=str(Path.cwd()),
+            task_name=config.hydra.job.name,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        if config.hydra.output_subdir is not None:
+            saved = folder / config.hydra.output_subdir
+            saved.mkdir(exist_ok=True)
+            OmegaConf.save(task_config, saved / "config.yaml")
+            OmegaConf.save(job_return.hydra_cfg, saved / "hydra.yaml")
+            OmegaConf.save(config.hydra.overrides.task, saved / "overrides.yaml")
+        self.hydra_context.callbacks.on_job_start(config=config, task_function=self.task_function)
+        values = OmegaConf.to_container(task_config, resolve=True)
+        return JobSpec(number, values, folder, _job_log(config)), job_return
+
+    def _close(self, config: DictConfig, job_return: JobReturn, run: JobRun) -> None:
+        """What Hydra's run_job does after the task."""
+        if run.error is None:
+            job_return.status = JobStatus.COMPLETED
+            job_return.return_value = run.best.val_acc if run.best else None
+        else:
+            job_return.status = JobStatus.FAILED
+            job_return.return_value = HydraException(str(run.error))
+        self.hydra_context.callbacks.on_job_end(config=config, job_return=job_return)
+
+
+def _job_log(config: DictConfig) -> logging.Logger:
+    """A logger that writes to the job's own file, as hydra.job_logging describes it."""
+    logger = logging.Logger("pipeline")
+    file = OmegaConf.select(config, "hydra.job_logging.handlers.file")
+    if file is not None:
+        handler = logging.FileHandler(file.filename, delay=True)
+        pattern = config.hydra.job_logging.formatters[file.formatter].format
+        handler.setFormatter(logging.Formatter(pattern))
+        logger.addHandler(handler)
+    return logger

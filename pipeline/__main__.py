@@ -1,0 +1,129 @@
+"""The Hydra app: python -m pipeline [-m] [overrides]."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.config import ROOT, PipelineError, outputs_dir
+
+if TYPE_CHECKING:
+    from pipeline.sweep import Place
+    from pipeline.tracking import Store, Sweep
+
+os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # conf/ builds on it
+
+
+def _values_explained() -> str:
+    """The values of conf/config.yaml with their comments, for --help."""
+    text = (ROOT / "conf" / "config.yaml").read_text()
+    values = text[text.index("\n\n") : text.index("\nhydra:")]
+    return values.strip().replace("$", "$$").replace("\n", "\n  ")
+
+
+OmegaConf.register_new_resolver("values_explained", _values_explained, replace=True)
+
+log = logging.getLogger("pipeline")
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+def app(config: DictConfig) -> float | None:
+    """Train one job: Hydra calls this for a run, and for each job under its other launchers."""
+    from pipeline.sweep import JobSpec, train_jobs
+
+    hydra_config = HydraConfig.get()
+    spec = JobSpec(
+        number=OmegaConf.select(hydra_config, "job.num", default=0),
+        values=OmegaConf.to_container(config, resolve=True),
+        folder=Path(hydra_config.runtime.output_dir),
+        log=log,
+    )
+    try:
+        (run,) = train_jobs([spec], place_of(config, hydra_config), cores=1)
+    except PipelineError as error:
+        raise HydraException(str(error)) from error
+    if run.error is not None:
+        raise HydraException(str(run.error)) from run.error
+    return run.best.val_acc if run.best else None
+
+
+def place_of(config: DictConfig, hydra_config: DictConfig) -> Place:
+    """Where the runs of a job or of a sweep go.
+
+    Raises:
+        PipelineError: the store cannot be opened.
+    """
+    from pipeline.sweep import Place
+    from pipeline.tracking import Store
+
+    store = Store(config.tracking.uri)
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return Place(store, store.experiment(config.tracking.experiment), None)
+    sweep = store.find_sweep(sweep_name(hydra_config))
+    return Place(store, sweep.experiment_id, sweep)
+
+
+def sweep_name(hydra_config: DictConfig) -> str:
+    """The ID of a sweep: the last part of its folder."""
+    return Path(hydra_config.sweep.dir).name
+
+
+class SweepStart(Callback):
+    """Hydra tells this of a multirun before anything of it happens."""
+
+    sweep: tuple[Store, Sweep] | None = None  # that this process has started
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Create the store and the sweep's run; if that cannot be, stop with one sentence."""
+        if OmegaConf.select(config, "hydra.launcher.dry_run"):
+            return
+        from pipeline.tracking import Store
+
+        command = shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
+        try:
+            store = Store(config.tracking.uri)
+            experiment_id = store.experiment(config.tracking.experiment)
+            sweep = store.start_sweep(experiment_id, sweep_name(config.hydra), command)
+        except PipelineError as error:
+            sys.exit(str(error))
+        SweepStart.sweep = store, sweep
+
+
+def main() -> None:
+    """Run the app; after a sweep, however it went, write its report."""
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as stop:
+        code = stop.code
+    if SweepStart.sweep is not None:
+        code = _end_sweep(*SweepStart.sweep) or code
+    sys.exit(code)
+
+
+def _end_sweep(store: Store, sweep: Sweep) -> int:
+    """Write the report and end the sweep's run; returns 1 if there is no model to choose."""
+    from pipeline.report import summary_lines, write_report
+
+    report = write_report(store, sweep.name, outputs_dir() / "reports")
+    print(*summary_lines(report), sep="\n")
+    store.end_run(sweep.run_id, "FINISHED")
+    return int(report.best is None)
+
+
+if __name__ == "__main__":
+    # Under its importable name, so that Hydra's callback and workers see this very module.
+    from pipeline import __main__ as importable
+
+    importable.main()

@@ -1,0 +1,152 @@
+"""What a job is: its values, checked before anything is trained."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class PipelineError(Exception):
+    """What is wrong, where, and what to do, in one sentence for the user."""
+
+
+class ConfigError(PipelineError):
+    """A value of the configuration is missing, unknown, of the wrong type or out of range."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """All that decides a model's numbers, besides the data (DESIGN.md, "The model").
+
+    Raises:
+        ConfigError: a value has the wrong type or is out of range.
+    """
+
+    hidden_size: int
+    l2_reg: float
+    learning_rate: float
+    learning_rate_decay: float
+    batch_size: int
+    num_epochs: int
+    weight_std: float
+    seed: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "batch_size", "num_epochs"):
+            _check_whole(name, getattr(self, name), least=1)
+        _check_whole("seed", self.seed, least=0)
+        for name in ("l2_reg", "weight_std"):
+            _check_real(name, getattr(self, name), zero=True)
+        for name in ("learning_rate", "learning_rate_decay"):
+            _check_real(name, getattr(self, name), zero=False)
+        if self.dtype not in ("float32", "float64"):
+            raise ConfigError(f"dtype must be float32 or float64, not {self.dtype!r}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which dataset, where its files are, and where they can be downloaded."""
+
+    name: str
+    dir: str | None  # a folder that holds the files; None: the cache folder, filled by a download
+    url: str | None  # the address of the folder that holds `files`; None: nothing to download
+    files: Mapping[str, str]  # file name → checksum ("md5:…" or "sha256:…")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(f"data.name must be the name of a dataset, not {self.name!r}")
+        for key in ("dir", "url"):
+            if not isinstance(getattr(self, key), str | None):
+                raise ConfigError(f"data.{key} must be text or null, not {getattr(self, key)!r}")
+        if not isinstance(self.files, Mapping) or not all(map(_is_text, self.files.values())):
+            raise ConfigError(f"data.files must map file names to checksums, not {self.files!r}")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where MLflow keeps the runs."""
+
+    uri: str
+    experiment: str
+
+    def __post_init__(self) -> None:
+        for key in ("uri", "experiment"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or not value.strip():
+                raise ConfigError(f"tracking.{key} must be a text that is not empty, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train: what Hydra calls a job and MLflow a run."""
+
+    hyperparameters: Hyperparameters
+    data: DataConfig
+    tracking: TrackingConfig
+
+
+def parse_job(values: Mapping[str, Any]) -> Job:
+    """Build a job from a composed configuration (plain dicts, interpolations resolved).
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type or range.
+    """
+    groups = {"data": DataConfig, "tracking": TrackingConfig}
+    flat = {key: value for key, value in values.items() if key not in groups}
+    return Job(
+        hyperparameters=_build(Hyperparameters, flat, ""),
+        data=_build(DataConfig, values.get("data"), "data."),
+        tracking=_build(TrackingConfig, values.get("tracking"), "tracking."),
+    )
+
+
+def outputs_dir() -> Path:
+    """The folder of everything that a run writes: $PIPELINE_OUTPUTS, or outputs/ beside conf/."""
+    return Path(os.environ.get("PIPELINE_OUTPUTS") or ROOT / "outputs").resolve()
+
+
+def default_tracking_uri() -> str:
+    """The sqlite store in `outputs_dir()`, the same from any working directory."""
+    return f"sqlite:///{outputs_dir()}/mlflow.db"
+
+
+def _build(cls: type[Any], values: Any, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} must be a group of values, not {values!r}")
+    keys = [field.name for field in fields(cls)]
+    for key in values:
+        if key not in keys:
+            raise ConfigError(f"unknown key {prefix}{key}: the keys are {', '.join(keys)}")
+    for key in keys:
+        if key not in values:
+            raise ConfigError(f"{prefix}{key} is missing: set it with {prefix}{key}=…")
+    return cls(**values)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _check_real(name: str, value: Any, *, zero: bool) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        bound = "of at least 0" if zero else "above 0"
+        raise ConfigError(f"{name} must be a finite number {bound}, not {value!r}")
+
+
+def short(value: float) -> str:
+    """A number as people write it: 0.3, 1e-4."""
+    mantissa, exponent = f"{value:e}".split("e")
+    return min(f"{value:g}", f"{float(mantissa):g}e{int(exponent)}", key=len)

@@ -1,0 +1,126 @@
+"""The two-layer network: the equations of DESIGN.md ("The model") over a leading axis of K models.
+
+Shapes: X is (N, D) and y is (N,), shared by all models; H is (K, N, H), scores and probs are
+(K, N, C). Functions take buffers (`out=…`) so that training allocates nothing in its loop.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[np.floating]
+Labels = NDArray[np.int64]
+
+
+class Params(NamedTuple):
+    """The weights of K models, or arrays of the same shapes that hold their gradients."""
+
+    W1: Array  # (K, D, H)
+    b1: Array  # (K, 1, H)
+    W2: Array  # (K, H, C)
+    b2: Array  # (K, 1, C)
+
+
+def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTypeLike) -> Params:
+    """Draw one model's weights (K = 1) from N(0, weight_std²); biases are 0.
+
+    The draw is made in float64, so that both dtypes start from the same weights.
+    """
+    rng = np.random.default_rng(seed)
+    W1 = rng.normal(0, weight_std, (1, D, H)).astype(dtype)
+    W2 = rng.normal(0, weight_std, (1, H, C)).astype(dtype)
+    return Params(W1, np.zeros((1, 1, H), dtype), W2, np.zeros((1, 1, C), dtype))
+
+
+def forward(
+    params: Params, X: Array, hidden: Array | None = None, scores: Array | None = None
+) -> tuple[Array, Array]:
+    """H = max(0, X W1 + b1) and S = H W2 + b2.
+
+    Returns:
+        H (K, N, H) and S (K, N, C), in the buffers `hidden` and `scores` if these are given.
+    """
+    H = np.matmul(X, params.W1, out=hidden)
+    # The same bits as max(0, X W1 + b1), faster: NumPy's maximum with a scalar is not vectorised.
+    np.maximum(H, -params.b1, out=H)
+    H += params.b1
+    S = np.matmul(H, params.W2, out=scores)
+    S += params.b2
+    return H, S
+
+
+def cross_entropy(S: Array, y: Labels) -> tuple[Array, Array]:
+    """The data loss −log softmax(S)[y] of each image, and its gradient with respect to S.
+
+    Scores are shifted by their row maximum before exp, so no finite score overflows.
+
+    Args:
+        S: scores (K, N, C), overwritten.
+        y: classes (N,).
+
+    Returns:
+        The losses (K, N), and dS = (softmax(S) − onehot(y)) / N (K, N, C), which takes S's place.
+    """
+    images = np.arange(len(y))
+    S -= S.max(axis=2, keepdims=True)
+    correct = S[:, images, y]
+    np.exp(S, out=S)
+    total = S.sum(axis=2, keepdims=True)
+    losses = np.log(total[..., 0]) - correct
+    S /= total
+    S[:, images, y] -= 1
+    S /= len(y)
+    return losses, S
+
+
+def penalty(params: Params, l2_reg: Array) -> Array:
+    """λ ΣW1² + λ ΣW2² of each model; no ½, and biases are not regularised.
+
+    Args:
+        params: the weights.
+        l2_reg: λ (K, 1, 1).
+
+    Returns:
+        (K,)
+    """
+    flat = (W.reshape(len(W), -1) for W in (params.W1, params.W2))
+    squares = sum(np.vecdot(W, W) for W in flat)
+    return np.asarray(l2_reg[:, 0, 0] * squares)
+
+
+def backward(params: Params, H: Array, dS: Array, out: Array | None = None) -> Array:
+    """dH0 = (dS W2ᵀ) ∘ 1(H0 > 0), (K, N, H); the ReLU gradient at 0 is 0.
+
+    H > 0 exactly where H0 > 0, so H0 need not be kept.
+    """
+    dH0 = np.matmul(dS, params.W2.swapaxes(1, 2), out=out)
+    dH0 *= H > 0
+    return dH0
+
+
+def loss_and_gradients(
+    params: Params, X: Array, y: Labels, l2_reg: Array
+) -> tuple[Array, Params, Array]:
+    """The objective L of each model and its gradients, written out in full.
+
+    Returns:
+        L (K,), the gradients with respect to the weights, and with respect to X (K, N, D).
+    """
+    H, S = forward(params, X)
+    losses, dS = cross_entropy(S, y)
+    dH0 = backward(params, H, dS)
+    gradients = Params(
+        W1=X.T @ dH0 + 2 * l2_reg * params.W1,
+        b1=dH0.sum(axis=1, keepdims=True),
+        W2=H.swapaxes(1, 2) @ dS + 2 * l2_reg * params.W2,
+        b2=dS.sum(axis=1, keepdims=True),
+    )
+    return losses.mean(axis=1) + penalty(params, l2_reg), gradients, dH0 @ params.W1.swapaxes(1, 2)
+
+
+def predict(params: Params, X: Array) -> Labels:
+    """argmax_j S_j of each image, (K, N); the first class where scores are equal."""
+    return np.asarray(forward(params, X)[1].argmax(axis=2))

@@ -1,0 +1,276 @@
+"""MLflow: the store, a run per sweep, a nested run per job. The only module that imports it."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import itertools
+import logging
+import os
+import platform
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pandas as pd
+
+from pipeline.config import ROOT, PipelineError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it is there
+METRICS_A_CALL = 1000  # what one log_batch takes at most
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+
+class TrackingError(PipelineError):
+    """The store cannot be reached, or does not hold what was asked for."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as the store keeps it: the parent run of its jobs."""
+
+    name: str  # its ID
+    run_id: str
+    experiment_id: str
+    command: str  # that started it
+
+
+class Point(NamedTuple):
+    """Values of metrics at the end of an epoch."""
+
+    epoch: int
+    milliseconds: int  # since 1970
+    values: Mapping[str, float]
+
+
+class Store:
+    """An MLflow tracking store: sqlite on this machine, or a server."""
+
+    def __init__(self, uri: str) -> None:
+        """Open the store; a sqlite store that does not exist yet is created.
+
+        Raises:
+            TrackingError: the store cannot be opened, or the server does not answer.
+        """
+        self.uri = uri
+        try:
+            self._artifacts = _open_sqlite(uri) if uri.startswith("sqlite:") else None
+            if uri.startswith("http"):
+                _ask_server(uri)
+            self.client = MlflowClient(uri)
+            self.client.search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise TrackingError(
+                f"the MLflow store at tracking.uri={uri} cannot be opened ({reason}): "
+                "start that server or name another store"
+            ) from error
+
+    def experiment(self, name: str) -> str:
+        """The ID of an experiment, which is created if need be."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            location = (
+                (self._artifacts / quote(name, safe="")).as_uri() if self._artifacts else None
+            )
+            # The kind makes the UI open on its view of model training.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            try:
+                return str(self.client.create_experiment(name, location, kind))
+            except MlflowException:
+                found = self.client.get_experiment_by_name(name)  # another process was faster
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
+        """Create the parent run of a sweep."""
+        tags = {"kind": "sweep", "sweep": name, "command": command, **_provenance()}
+        run = self.client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
+        return _as_sweep(run)
+
+    def start_run(
+        self, experiment_id: str, name: str, tags: Mapping[str, str], sweep: Sweep | None
+    ) -> str:
+        """Create the run of a job, RUNNING, nested in the run of its sweep; returns its ID."""
+        nested = {"sweep": sweep.name, "mlflow.parentRunId": sweep.run_id} if sweep else {}
+        all_tags = {"kind": "job", **tags, **nested, **_provenance()}
+        run = self.client.create_run(experiment_id, tags=all_tags, run_name=name)
+        return str(run.info.run_id)
+
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str, sizes: str) -> None:
+        """Say which data a run was trained on (`sizes`: JSON)."""
+        dataset = Dataset(name, digest, "local", source, profile=sizes)
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context)])
+
+    def log(
+        self,
+        run_id: str,
+        points: Sequence[Point] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write metrics, params and tags of a run, in one call for up to 1,000 values."""
+        metrics = [
+            Metric(key, value, point.milliseconds, point.epoch)
+            for point in points
+            for key, value in point.values.items()
+        ]
+        entities = (
+            [Param(key, str(value)) for key, value in (params or {}).items()],
+            [RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+        self.client.log_batch(run_id, metrics[:METRICS_A_CALL], *entities)
+        for start in range(METRICS_A_CALL, len(metrics), METRICS_A_CALL):
+            self.client.log_batch(run_id, metrics[start : start + METRICS_A_CALL])
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Store the files of a folder as artifacts of a run."""
+        self.client.log_artifacts(run_id, str(folder))
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def find_sweep(self, name: str | None = None) -> Sweep:
+        """A sweep by its ID; without one, the latest.
+
+        Raises:
+            TrackingError: the store holds no such sweep.
+        """
+        named = "" if name is None else f" AND tags.sweep = {_quoted(name)}"
+        found = next(self._search(f"tags.kind = 'sweep'{named}", page=1), None)
+        if found is not None:
+            return _as_sweep(found)
+        latest = itertools.islice(self._search("tags.kind = 'sweep'", page=3), 3)
+        known = ", ".join(run.data.tags["sweep"] for run in latest)
+        if not known:
+            raise TrackingError("there is no sweep yet: start one with python -m pipeline -m …")
+        raise TrackingError(f"there is no sweep {name!r} in {self.uri}: the latest are {known}")
+
+    def runs(self, sweep: Sweep) -> pd.DataFrame:
+        """The jobs of a sweep in their order, one row a run.
+
+        Returns:
+            Columns run_id, name, status, start_time, end_time (UTC), and for every param, metric
+            (its last value) and tag a column `params.…`, `metrics.…`, `tags.…`; params and tags
+            are text.
+        """
+        jobs = f"tags.kind = 'job' AND tags.sweep = {_quoted(sweep.name)}"
+        rows = [
+            {
+                "run_id": run.info.run_id,
+                "name": run.info.run_name,
+                "status": run.info.status,
+                "start_time": pd.to_datetime(run.info.start_time, unit="ms", utc=True),
+                "end_time": pd.to_datetime(run.info.end_time, unit="ms", utc=True),
+                **{f"params.{key}": value for key, value in run.data.params.items()},
+                **{f"metrics.{key}": value for key, value in run.data.metrics.items()},
+                **{f"tags.{key}": value for key, value in run.data.tags.items()},
+            }
+            for run in self._search(jobs, sweep.experiment_id)
+        ]
+        rows.sort(key=lambda row: int(row["tags.job"]))
+        return pd.DataFrame(rows)
+
+    def curves(self, run_id: str, metrics: Sequence[str]) -> pd.DataFrame:
+        """The per-epoch values of a run: a row an epoch, a column a metric."""
+        series = {
+            key: {m.step: m.value for m in self.client.get_metric_history(run_id, key)}
+            for key in metrics
+        }
+        return pd.DataFrame(series).rename_axis("epoch").sort_index()
+
+    def fetch(self, run_id: str, artifact: str, folder: Path) -> Path:
+        """Copy an artifact of a run into a folder; returns the copy's path.
+
+        Raises:
+            TrackingError: the run has no such artifact.
+        """
+        try:
+            return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"run {run_id} has no artifact {artifact}: {error}") from error
+
+    def _search(
+        self, query: str, experiment_id: str | None = None, page: int = 1000
+    ) -> Iterator[Run]:
+        """Runs by filter, the latest first, `page` of them a call."""
+        if experiment_id is not None:
+            experiments = [experiment_id]
+        else:
+            experiments = [e.experiment_id for e in self.client.search_experiments()]
+        token = None
+        while True:
+            runs = self.client.search_runs(
+                experiments,
+                query,
+                max_results=page,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            yield from runs
+            token = runs.token
+            if not token:
+                return
+
+
+def _as_sweep(run: Run) -> Sweep:
+    tags = run.data.tags
+    return Sweep(tags["sweep"], run.info.run_id, run.info.experiment_id, tags["command"])
+
+
+def _quoted(text: str) -> str:
+    """Text for a search filter, whose strings cannot hold both kinds of quotes."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def _open_sqlite(uri: str) -> Path:
+    """Create the store's tables, one process at a time; returns the folder for artifacts."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            MlflowClient(uri).search_experiments(max_results=1)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode=wal")
+    return path.parent / "mlartifacts"
+
+
+def _ask_server(uri: str) -> None:
+    """Find out within seconds whether a server is there: MLflow itself would try for minutes."""
+    requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT).raise_for_status()
+
+
+@functools.cache
+def _provenance() -> Mapping[str, str]:
+    """What was run: versions, and the commit of a checkout."""
+    packages = ("hydra-core", "mlflow", "numpy", "pandas")
+    tags = {f"version.{package}": version(package) for package in packages}
+    tags |= {"version.python": platform.python_version(), "host": platform.node()}
+    tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    if commit.returncode == 0:
+        tags["mlflow.source.git.commit"] = commit.stdout.strip()
+    return tags
