@@ -1,0 +1,137 @@
+"""SGD over a population: what it computes, what it keeps, and what no company can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from pipeline import model
+from pipeline import train as training
+from pipeline.config import Hyperparameters
+from pipeline.data import Dataset
+from pipeline.model import Params
+from pipeline.train import EpochEnd, train
+
+Hyper = Callable[..., Hyperparameters]
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> object:
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+def run(jobs: Sequence[Hyperparameters], data: Dataset) -> dict[int, list[EpochEnd]]:
+    ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
+    for end in train(jobs, data):
+        ends[end.model].append(end)
+    return ends
+
+
+def same_bits(a: Sequence[EpochEnd], b: Sequence[EpochEnd]) -> bool:
+    """Whether two models have the same metrics in every epoch, and the same best weights."""
+    metrics = np.array_equal([e.metrics for e in a], [e.metrics for e in b], equal_nan=True)
+    ends = [(e.epoch, e.outcome) for e in a] == [(e.epoch, e.outcome) for e in b]
+    if a[-1].best is None or b[-1].best is None:
+        return metrics and ends and a[-1].best is b[-1].best
+    weights = zip(a[-1].best, b[-1].best, strict=True)
+    return metrics and ends and all(np.array_equal(x, y) for x, y in weights)
+
+
+def test_an_epoch_is_the_plain_loop_of_the_equations(digits: Dataset, hyper: Hyper) -> None:
+    job = hyper(num_epochs=2, dtype="float64", l2_reg=0.01)
+    data = replace(digits, X_train=digits.X_train.astype(float), X_val=digits.X_val.astype(float))
+    got = run([job], data)[0]
+
+    X, y, l2_reg = data.X_train, data.y_train, np.full((1, 1, 1), job.l2_reg)
+    params = model.init_params(X.shape[1], 16, 10, job.weight_std, job.seed, "float64")
+    for epoch in (1, 2):
+        loss = hits = 0.0
+        order = np.random.default_rng([job.seed, epoch]).permutation(len(y))
+        for rows in np.split(order, range(job.batch_size, len(y), job.batch_size)):
+            hits += (model.predict(params, X[rows]) == y[rows]).sum()
+            batch_loss, gradients, _ = model.loss_and_gradients(params, X[rows], y[rows], l2_reg)
+            loss += batch_loss[0] * len(rows)
+            rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
+            params = Params(*(w - rate * g for w, g in zip(params, gradients, strict=True)))
+        metrics = got[epoch - 1].metrics
+        assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
+        assert metrics.train_acc == hits / len(y)
+        val_loss, _, _ = model.loss_and_gradients(params, data.X_val, data.y_val, 0 * l2_reg)
+        assert metrics.val_loss == pytest.approx(val_loss[0], rel=1e-10)
+        val_acc = (model.predict(params, data.X_val) == data.y_val).mean()
+        assert metrics.val_acc == pytest.approx(val_acc)
+    assert got[-1].best is not None
+    for kept, expected in zip(got[-1].best, params, strict=True):  # the last epoch was the best
+        np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_overfits_twenty_images(digits: Dataset, hyper: Hyper) -> None:
+    few = replace(digits, X_train=digits.X_train[:20], y_train=digits.y_train[:20])
+    job = hyper(batch_size=20, num_epochs=300, l2_reg=0, learning_rate_decay=1)
+    assert run([job], few)[0][-1].metrics.train_acc == 1
+
+
+@pytest.mark.parametrize("stack_bytes", [1, 1 << 17, 1 << 30])
+def test_a_model_has_the_same_bits_in_any_company(
+    digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch, stack_bytes: int
+) -> None:
+    jobs = [
+        hyper(),
+        hyper(hidden_size=5, l2_reg=0.01),
+        hyper(learning_rate=1e8, num_epochs=4),  # diverges
+        hyper(num_epochs=1),
+        hyper(learning_rate=0.05, learning_rate_decay=0.5, num_epochs=4),
+        hyper(hidden_size=64, weight_std=0.01),
+    ]
+    alone = [run([job], digits)[0] for job in jobs]
+    monkeypatch.setattr(training, "STACK_BYTES", stack_bytes)
+    for order in (range(6), reversed(range(6)), [2, 0, 4]):
+        order = list(order)
+        together = run([jobs[i] for i in order], digits)
+        for place, i in enumerate(order):
+            assert same_bits(together[place], alone[i]), jobs[i]
+
+
+def test_a_diverged_model_stops_and_the_others_go_on(digits: Dataset, hyper: Hyper) -> None:
+    ends = run([hyper(learning_rate=1e8), hyper()], digits)
+    assert [end.outcome for end in ends[0]] == ["diverged"]
+    assert ends[0][0].best is None
+    assert [end.outcome for end in ends[1]] == [None, None, "finished"]
+
+
+def test_a_model_that_diverges_late_keeps_its_best_weights(digits: Dataset, hyper: Hyper) -> None:
+    job = hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=5)
+    ends = run([job], digits)[0]
+    assert ends[-1].outcome == "diverged"
+    assert 1 < len(ends) < 5
+    assert ends[-1].best is not None
+    assert all(np.isfinite(array).all() for array in ends[-1].best)
+
+
+def test_the_weights_kept_are_those_of_the_best_epoch(digits: Dataset, hyper: Hyper) -> None:
+    job = hyper(learning_rate=1.0, learning_rate_decay=1.3, num_epochs=12)  # wild at the end
+    ends = run([job], digits)[0]
+    best = max(ends, key=lambda end: (end.metrics.val_acc, -end.metrics.val_loss))
+    assert best.epoch < ends[-1].epoch
+    assert ends[-1].best is not None
+    val_acc = (model.predict(ends[-1].best, digits.X_val) == digits.y_val).mean()
+    assert val_acc == pytest.approx(best.metrics.val_acc)
+
+
+def test_the_seed_alone_decides_the_start_and_the_order(digits: Dataset, hyper: Hyper) -> None:
+    first, again, other = (run([hyper(seed=s)], digits)[0] for s in (1, 1, 2))
+    assert same_bits(first, again)
+    assert not same_bits(first, other)
+
+
+def test_models_that_predict_all_classes_alike_count_the_first(
+    digits: Dataset, hyper: Hyper
+) -> None:
+    whole = hyper(weight_std=0, batch_size=len(digits.y_train), num_epochs=1)
+    ends = run([whole], digits)[0]
+    assert ends[0].metrics.train_acc == pytest.approx((digits.y_train == 0).mean())
