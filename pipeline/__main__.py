@@ -7,16 +7,17 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import ROOT, PipelineError, outputs_dir
+from pipeline.config import ROOT, PipelineError, TrackingConfig, outputs_dir
 
 if TYPE_CHECKING:
     from pipeline.sweep import Place
@@ -42,36 +43,59 @@ def app(config: DictConfig) -> float | None:
     """Train one job: Hydra calls this for a run, and for each job under its other launchers."""
     from pipeline.sweep import JobSpec, train_jobs
 
-    hydra_config = HydraConfig.get()
+    hydra_config = cast(DictConfig, HydraConfig.get())
     spec = JobSpec(
         number=OmegaConf.select(hydra_config, "job.num", default=0),
-        values=OmegaConf.to_container(config, resolve=True),
+        values=resolved(config),
         folder=Path(hydra_config.runtime.output_dir),
         log=log,
     )
-    try:
-        (run,) = train_jobs([spec], place_of(config, hydra_config), cores=1)
-    except PipelineError as error:
-        raise HydraException(str(error)) from error
+    (run,) = train_jobs([spec], place_of(config, hydra_config), cores=1)
     if run.error is not None:
-        raise HydraException(str(run.error)) from run.error
+        raise CompactHydraException(str(run.error)) from run.error
     return run.best.val_acc if run.best else None
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain values.
+
+    Raises:
+        CompactHydraException: an interpolation leads nowhere.
+    """
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    except OmegaConfBaseException as error:
+        raise CompactHydraException(" ".join(str(error).split())) from None
 
 
 def place_of(config: DictConfig, hydra_config: DictConfig) -> Place:
     """Where the runs of a job or of a sweep go.
 
     Raises:
-        PipelineError: the store cannot be opened.
+        CompactHydraException: the store cannot be opened.
     """
     from pipeline.sweep import Place
+
+    try:
+        store, experiment = open_store(config)
+        if hydra_config.mode != RunMode.MULTIRUN:
+            return Place(store, store.experiment(experiment), None)
+        sweep = store.find_sweep(sweep_name(hydra_config))
+        return Place(store, sweep.experiment_id, sweep)
+    except PipelineError as error:
+        raise CompactHydraException(str(error)) from error
+
+
+def open_store(config: DictConfig) -> tuple[Store, str]:
+    """The store that a configuration names, and the name of its experiment.
+
+    Raises:
+        PipelineError: a value of `tracking` is wrong, or the store cannot be opened.
+    """
     from pipeline.tracking import Store
 
-    store = Store(config.tracking.uri)
-    if hydra_config.mode != RunMode.MULTIRUN:
-        return Place(store, store.experiment(config.tracking.experiment), None)
-    sweep = store.find_sweep(sweep_name(hydra_config))
-    return Place(store, sweep.experiment_id, sweep)
+    values = TrackingConfig(**resolved(config.tracking))
+    return Store(values.uri), values.experiment
 
 
 def sweep_name(hydra_config: DictConfig) -> str:
@@ -88,13 +112,11 @@ class SweepStart(Callback):
         """Create the store and the sweep's run; if that cannot be, stop with one sentence."""
         if OmegaConf.select(config, "hydra.launcher.dry_run"):
             return
-        from pipeline.tracking import Store
-
         command = shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
         try:
-            store = Store(config.tracking.uri)
-            experiment_id = store.experiment(config.tracking.experiment)
-            sweep = store.start_sweep(experiment_id, sweep_name(config.hydra), command)
+            store, experiment = open_store(config)
+            name = sweep_name(config.hydra)
+            sweep = store.start_sweep(store.experiment(experiment), name, command)
         except PipelineError as error:
             sys.exit(str(error))
         SweepStart.sweep = store, sweep

@@ -49,11 +49,11 @@ def plan(
         Waves, to be trained one after another; the shards of each, the longest first.
     """
     order = sorted(range(len(jobs)), key=lambda i: (jobs[i].batch_size, jobs[i].seed))
-    waves: list[list[int]] = [[]]
-    free = memory
+    waves: list[list[int]] = []
+    free = 0
     for i in order:
         size = model_bytes(jobs[i], D, C)
-        if size > free and waves[-1]:
+        if size > free or not waves:
             waves.append([])
             free = memory
         waves[-1].append(i)

@@ -18,7 +18,15 @@ from typing import Any
 import psutil
 import yaml
 
-from pipeline.config import ConfigError, DataConfig, Hyperparameters, Job, parse_job, short
+from pipeline.config import (
+    ConfigError,
+    DataConfig,
+    Hyperparameters,
+    Job,
+    PipelineError,
+    parse_job,
+    short,
+)
 from pipeline.data import Dataset, load
 from pipeline.population import Board, Shard, plan, share, train_wave
 from pipeline.progress import Progress
@@ -210,8 +218,9 @@ def _train_group(
     try:
         data = load(config, runs[0].hyperparameters.dtype)
     except Exception as error:
+        trace = "" if isinstance(error, PipelineError) else traceback.format_exc()
         for run in runs:
-            run.fail(error, traceback.format_exc())
+            run.fail(error, trace)
         return
     runs = [run for run in runs if _fits(run, data)]
     memory = memory or int(psutil.virtual_memory().available * MEMORY_SHARE)

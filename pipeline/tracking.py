@@ -77,9 +77,8 @@ class Store:
             self.client = MlflowClient(uri)
             self.client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            reason = str(error).splitlines()[0]
             raise TrackingError(
-                f"the MLflow store at tracking.uri={uri} cannot be opened ({reason}): "
+                f"the MLflow store at tracking.uri={uri} cannot be opened ({_reason(error)}): "
                 "start that server or name another store"
             ) from error
 
@@ -241,6 +240,13 @@ def _as_sweep(run: Run) -> Sweep:
 def _quoted(text: str) -> str:
     """Text for a search filter, whose strings cannot hold both kinds of quotes."""
     return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def _reason(error: BaseException) -> str:
+    """What the first of a chain of errors says: those wrapped around it say less in more words."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).splitlines()[0]
 
 
 def _open_sqlite(uri: str) -> Path:

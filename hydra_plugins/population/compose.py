@@ -6,13 +6,11 @@ import copy
 import functools
 from collections.abc import Sequence
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict
 
 
 class Composer:
@@ -39,12 +37,7 @@ class Composer:
             base = self._loader.load_sweep_config(self._master, list(overrides))
             self._bases[choices] = base
         config = copy.deepcopy(self._bases[choices])
-        for override in values:
-            try:
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-            except OmegaConfBaseException as error:
-                line = override.input_line
-                raise ConfigCompositionException(f"Error merging override {line}") from error
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
         with open_dict(config.hydra):
             config.hydra.overrides.task = [
                 o.input_line for o in parsed if not o.is_hydra_override()

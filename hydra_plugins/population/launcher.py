@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import joblib
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -74,6 +74,7 @@ class PopulationLauncher(Launcher):
 
     def _open(self, config: DictConfig, number: int) -> tuple[JobSpec, JobReturn]:
         """What Hydra's run_job does before it calls the task: folder, .hydra/, log, callbacks."""
+        from pipeline.__main__ import resolved
         from pipeline.sweep import JobSpec
 
         with open_dict(config.hydra):
@@ -89,7 +90,7 @@ class PopulationLauncher(Launcher):
         job_return = JobReturn(
             overrides=list(config.hydra.overrides.task),
             cfg=task_config,
-            hydra_cfg=HydraConfig.instance().cfg,
+            hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
             working_dir=str(Path.cwd()),
             task_name=config.hydra.job.name,
         )
@@ -101,8 +102,7 @@ class PopulationLauncher(Launcher):
             OmegaConf.save(job_return.hydra_cfg, saved / "hydra.yaml")
             OmegaConf.save(config.hydra.overrides.task, saved / "overrides.yaml")
         self.hydra_context.callbacks.on_job_start(config=config, task_function=self.task_function)
-        values = OmegaConf.to_container(task_config, resolve=True)
-        return JobSpec(number, values, folder, _job_log(config)), job_return
+        return JobSpec(number, resolved(task_config), folder, _job_log(config)), job_return
 
     def _close(self, config: DictConfig, job_return: JobReturn, run: JobRun) -> None:
         """What Hydra's run_job does after the task."""
@@ -111,7 +111,7 @@ class PopulationLauncher(Launcher):
             job_return.return_value = run.best.val_acc if run.best else None
         else:
             job_return.status = JobStatus.FAILED
-            job_return.return_value = HydraException(str(run.error))
+            job_return.return_value = CompactHydraException(str(run.error))
         self.hydra_context.callbacks.on_job_end(config=config, job_return=job_return)
 
 

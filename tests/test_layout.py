@@ -1,0 +1,64 @@
+"""Imports point one way, and each large library has its place (see README.md, "Layout")."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.config import ROOT
+
+ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
+    "config": set(),
+    "files": {"config"},
+    "data": {"config", "files"},
+    "model": set(),
+    "train": {"config", "data", "model"},
+    "population": {"config", "data", "model", "train"},
+    "progress": set(),
+    "tracking": {"config"},
+    "sweep": {"config", "data", "population", "progress", "tracking", "train"},
+    "figures": {"config", "data"},
+    "report": {"config", "data", "figures", "model", "tracking"},
+    "__init__": set(),
+    "__main__": {"config", "report", "sweep", "tracking"},
+}
+HOMES = {  # library: where alone it may be imported
+    "hydra": {"__main__"},
+    "omegaconf": {"__main__"},
+    "mlflow": {"tracking"},
+    "pandas": {"tracking", "report", "figures"},
+    "joblib": {"population"},
+}
+
+
+def imports(name: str) -> set[str]:
+    """The modules that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "pipeline" / f"{name}.py").read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "pipeline":
+            found |= {f"pipeline.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "pipeline").glob("*.py")))
+def test_imports_point_one_way(name: str) -> None:
+    found = imports(name)
+    own = {module.split(".")[1] for module in found if module.startswith("pipeline.")}
+    assert own - {"__main__"} <= ALLOWED[name]
+    libraries = {module.split(".")[0] for module in found}
+    for library, homes in HOMES.items():
+        assert library not in libraries or name in homes, f"{name} imports {library}"
+
+
+def test_help_does_not_wait_for_slow_libraries() -> None:
+    slow = {"mlflow", "pandas", "sklearn", "matplotlib", "scipy"}
+    code = f"import sys, pipeline.__main__; print(*sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
