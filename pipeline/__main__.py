@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import ROOT, PipelineError, TrackingConfig, outputs_dir
+from pipeline.config import ROOT, PipelineError, outputs_dir, parse_tracking
 
 if TYPE_CHECKING:
     from pipeline.sweep import Place
@@ -94,7 +94,7 @@ def open_store(config: DictConfig) -> tuple[Store, str]:
     """
     from pipeline.tracking import Store
 
-    values = TrackingConfig(**resolved(config.tracking))
+    values = parse_tracking(resolved(config.tracking))
     return Store(values.uri), values.experiment
 
 

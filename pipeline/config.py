@@ -103,8 +103,18 @@ def parse_job(values: Mapping[str, Any]) -> Job:
     return Job(
         hyperparameters=_build(Hyperparameters, flat, ""),
         data=_build(DataConfig, values.get("data"), "data."),
-        tracking=_build(TrackingConfig, values.get("tracking"), "tracking."),
+        tracking=parse_tracking(values.get("tracking")),
     )
+
+
+def parse_tracking(values: Any) -> TrackingConfig:
+    """Build the group `tracking` of a composed configuration.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type.
+    """
+    tracking: TrackingConfig = _build(TrackingConfig, values, "tracking.")
+    return tracking
 
 
 def outputs_dir() -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import joblib
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.errors import CompactHydraException
@@ -77,20 +77,18 @@ class PopulationLauncher(Launcher):
         from pipeline.__main__ import resolved
         from pipeline.sweep import JobSpec
 
-        with open_dict(config.hydra):
+        # HydraConfig.set_config would copy the whole node; this config belongs to this job alone.
+        HydraConfig.instance().cfg = cast(HydraConf, config)
+        with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.job.id = config.hydra.job.num = number
-        HydraConfig.instance().set_config(config)
-        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
             config.hydra.runtime.output_dir = str(folder)
-        HydraConfig.instance().set_config(config)
-        task_config = copy.copy(config)
-        with read_write(task_config), open_dict(task_config):
-            del task_config["hydra"]
+        task_config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        OmegaConf.copy_cache(from_config=config, to_config=task_config)
         job_return = JobReturn(
             overrides=list(config.hydra.overrides.task),
             cfg=task_config,
-            hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
+            hydra_cfg=config,
             working_dir=str(Path.cwd()),
             task_name=config.hydra.job.name,
         )
@@ -98,9 +96,12 @@ class PopulationLauncher(Launcher):
         if config.hydra.output_subdir is not None:
             saved = folder / config.hydra.output_subdir
             saved.mkdir(exist_ok=True)
-            OmegaConf.save(task_config, saved / "config.yaml")
-            OmegaConf.save(job_return.hydra_cfg, saved / "hydra.yaml")
-            OmegaConf.save(config.hydra.overrides.task, saved / "overrides.yaml")
+            for name, part in (
+                ("config.yaml", task_config),
+                ("hydra.yaml", OmegaConf.masked_copy(config, "hydra")),
+                ("overrides.yaml", config.hydra.overrides.task),
+            ):
+                OmegaConf.save(part, saved / name)
         self.hydra_context.callbacks.on_job_start(config=config, task_function=self.task_function)
         return JobSpec(number, resolved(task_config), folder, _job_log(config)), job_return
 
