@@ -91,6 +91,11 @@ class Job:
     data: DataConfig
     tracking: TrackingConfig
 
+    @property
+    def data_key(self) -> str:
+        """Equal for jobs that can share their images in memory."""
+        return f"{self.data} {self.hyperparameters.dtype}"
+
 
 def parse_job(values: Mapping[str, Any]) -> Job:
     """Build a job from a composed configuration (plain dicts, interpolations resolved).
@@ -115,6 +120,19 @@ def parse_tracking(values: Any) -> TrackingConfig:
     """
     tracking: TrackingConfig = _build(TrackingConfig, values, "tracking.")
     return tracking
+
+
+def check_batch_size(job: Hyperparameters, num_train: int) -> None:
+    """Refuse a batch that the training set cannot fill.
+
+    Raises:
+        ConfigError: the batch is larger than the training set.
+    """
+    if job.batch_size > num_train:
+        raise ConfigError(
+            f"batch_size={job.batch_size} is larger than the training set of {num_train} images: "
+            f"use at most {num_train}"
+        )
 
 
 def outputs_dir() -> Path:

@@ -20,14 +20,15 @@ import yaml
 
 from pipeline.config import (
     ConfigError,
-    DataConfig,
     Hyperparameters,
     Job,
     PipelineError,
+    check_batch_size,
     parse_job,
     short,
 )
 from pipeline.data import Dataset, load
+from pipeline.dry_run import describe
 from pipeline.population import Board, Shard, plan, share, train_wave
 from pipeline.progress import Progress
 from pipeline.tracking import Point, Store, Sweep
@@ -204,29 +205,48 @@ def train_jobs(
     groups: dict[str, list[JobRun]] = defaultdict(list)
     for run in runs:
         if run.job is not None:
-            groups[f"{run.job.data} {run.hyperparameters.dtype}"].append(run)
+            groups[run.job.data_key].append(run)
     for group in groups.values():
-        assert group[0].job is not None
-        _train_group(group, group[0].job.data, cores, memory)
+        _train_group(group, cores, memory)
     return runs
 
 
-def _train_group(
-    runs: Sequence[JobRun], config: DataConfig, cores: int, memory: int | None
-) -> None:
+def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[str]:
+    """Lines that say what `train_jobs` would do.
+
+    Raises:
+        PipelineError: a job cannot be trained.
+    """
+    lines: list[str] = []
+    for key in dict.fromkeys(job.data_key for job in jobs):
+        group = [job for job in jobs if job.data_key == key]
+        data = load(group[0].data, group[0].hyperparameters.dtype)
+        for job in group:
+            check_batch_size(job.hyperparameters, len(data.y_train))
+        free = _memory_for_weights(data, memory)
+        lines += describe([job.hyperparameters for job in group], data, cores, free)
+    return lines
+
+
+def _memory_for_weights(data: Dataset, memory: int | None) -> int:
+    memory = memory or int(psutil.virtual_memory().available * MEMORY_SHARE)
+    return memory - data.X_train.nbytes - data.X_val.nbytes
+
+
+def _train_group(runs: Sequence[JobRun], cores: int, memory: int | None) -> None:
     """Train jobs on the same data and dtype."""
+    assert runs[0].job is not None
     try:
-        data = load(config, runs[0].hyperparameters.dtype)
+        data = load(runs[0].job.data, runs[0].hyperparameters.dtype)
     except Exception as error:
         trace = "" if isinstance(error, PipelineError) else traceback.format_exc()
         for run in runs:
             run.fail(error, trace)
         return
     runs = [run for run in runs if _fits(run, data)]
-    memory = memory or int(psutil.virtual_memory().available * MEMORY_SHARE)
-    memory -= data.X_train.nbytes + data.X_val.nbytes
     jobs = [run.hyperparameters for run in runs]
-    waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, memory)
+    free = _memory_for_weights(data, memory)
+    waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, free)
     progress = Progress(len(jobs), sum(job.num_epochs for job in jobs) * len(data.y_train))
     with tempfile.TemporaryDirectory() as folder:
         if any(len(wave) > 1 for wave in waves):
@@ -295,15 +315,11 @@ def _flush(runs: Sequence[JobRun]) -> float:
 
 
 def _fits(run: JobRun, data: Dataset) -> bool:
-    batch, num_train = run.hyperparameters.batch_size, len(data.y_train)
-    if batch > num_train:
-        run.fail(
-            ConfigError(
-                f"batch_size={batch} is larger than the training set of {num_train} images: "
-                f"use at most {num_train}"
-            )
-        )
-    return batch <= num_train
+    try:
+        check_batch_size(run.hyperparameters, len(data.y_train))
+    except ConfigError as error:
+        run.fail(error)
+    return run.error is None
 
 
 def _close(log: logging.Logger) -> None:

@@ -56,21 +56,33 @@ class PopulationLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.hydra_context.config_loader, self.config)
         configs = [composer.compose(overrides) for overrides in job_overrides]
+        cores = self.shards or joblib.cpu_count()
+        memory = int(self.max_memory * 1e9) if self.max_memory else None
+        if self.dry_run:
+            self._print_plan(configs, cores, memory)
+            return []
         log.info("Training %d jobs together", len(configs))
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
         finally:
             HydraConfig.instance().cfg = before
-        runs = train_jobs(
-            [spec for spec, _ in jobs],
-            place_of(self.config, self.config.hydra),
-            self.shards or joblib.cpu_count(),
-            int(self.max_memory * 1e9) if self.max_memory else None,
-        )
+        place = place_of(self.config, self.config.hydra)
+        runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
             self._close(config, job_return, run)
         return [job_return for _, job_return in jobs]
+
+    def _print_plan(self, configs: Sequence[DictConfig], cores: int, memory: int | None) -> None:
+        from pipeline.__main__ import resolved
+        from pipeline.config import PipelineError, parse_job
+        from pipeline.sweep import dry_run
+
+        try:
+            jobs = [parse_job(resolved(_task_part(config))) for config in configs]
+            print(*dry_run(jobs, cores, memory), sep="\n")
+        except PipelineError as error:
+            raise CompactHydraException(str(error)) from error
 
     def _open(self, config: DictConfig, number: int) -> tuple[JobSpec, JobReturn]:
         """What Hydra's run_job does before it calls the task: folder, .hydra/, log, callbacks."""
@@ -83,8 +95,7 @@ class PopulationLauncher(Launcher):
             config.hydra.job.id = config.hydra.job.num = number
             folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
             config.hydra.runtime.output_dir = str(folder)
-        task_config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        OmegaConf.copy_cache(from_config=config, to_config=task_config)
+        task_config = _task_part(config)
         job_return = JobReturn(
             overrides=list(config.hydra.overrides.task),
             cfg=task_config,
@@ -114,6 +125,13 @@ class PopulationLauncher(Launcher):
             job_return.status = JobStatus.FAILED
             job_return.return_value = CompactHydraException(str(run.error))
         self.hydra_context.callbacks.on_job_end(config=config, job_return=job_return)
+
+
+def _task_part(config: DictConfig) -> DictConfig:
+    """A job's configuration without Hydra's own node."""
+    part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.copy_cache(from_config=config, to_config=part)
+    return part
 
 
 def _job_log(config: DictConfig) -> logging.Logger:
