@@ -52,7 +52,7 @@ def forward(
     return H, S
 
 
-def cross_entropy(S: Array, y: Labels) -> tuple[Array, Array]:
+def cross_entropy(S: Array, y: Labels) -> tuple[Array, NDArray[np.bool_], Array]:
     """The data loss −log softmax(S)[y] of each image, and its gradient with respect to S.
 
     Scores are shifted by their row maximum before exp, so no finite score overflows.
@@ -62,18 +62,23 @@ def cross_entropy(S: Array, y: Labels) -> tuple[Array, Array]:
         y: classes (N,).
 
     Returns:
-        The losses (K, N), and dS = (softmax(S) − onehot(y)) / N (K, N, C), which takes S's place.
+        The losses (K, N); whether argmax_j S_j is y (K, N); and dS = (softmax(S) − onehot(y)) / N
+        (K, N, C), which takes S's place.
     """
     images = np.arange(len(y))
     S -= S.max(axis=2, keepdims=True)
     correct = S[:, images, y]
+    best = S == 0
+    hits = correct == 0
+    if best.sum(axis=2, dtype=np.uint16).max() > 1:  # equal scores; argmax is exact, but slower
+        hits = best.argmax(axis=2) == y
     np.exp(S, out=S)
     total = S.sum(axis=2, keepdims=True)
     losses = np.log(total[..., 0]) - correct
     S /= total
     S[:, images, y] -= 1
     S /= len(y)
-    return losses, S
+    return losses, hits, S
 
 
 def penalty(params: Params, l2_reg: Array) -> Array:
@@ -86,8 +91,8 @@ def penalty(params: Params, l2_reg: Array) -> Array:
     Returns:
         (K,)
     """
-    flat = (W.reshape(len(W), -1) for W in (params.W1, params.W2))
-    squares = sum(np.vecdot(W, W) for W in flat)
+    W1, W2 = (W.reshape(len(W), -1) for W in (params.W1, params.W2))
+    squares = np.vecdot(W1, W1) + np.vecdot(W2, W2)
     return np.asarray(l2_reg[:, 0, 0] * squares)
 
 
@@ -110,7 +115,7 @@ def loss_and_gradients(
         L (K,), the gradients with respect to the weights, and with respect to X (K, N, D).
     """
     H, S = forward(params, X)
-    losses, dS = cross_entropy(S, y)
+    losses, _, dS = cross_entropy(S, y)
     dH0 = backward(params, H, dS)
     gradients = Params(
         W1=X.T @ dH0 + 2 * l2_reg * params.W1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from pipeline.data import Dataset
 from pipeline.model import Array, Labels, Params
 
 # A stack's working arrays should fit a core's share of the cache: more models only add misses.
-STACK_BYTES = 1 << 20
+STACK_BYTES = 1 << 21
 
 
 class Metrics(NamedTuple):
@@ -87,6 +88,16 @@ def stack_members(population: Sequence[Hyperparameters], data: Dataset) -> list[
     return stacks
 
 
+class Arrays(NamedTuple):
+    """Where a step of a stack puts its intermediate results."""
+
+    H: Array  # (K, N, H)
+    dH0: Array  # (K, N, H)
+    S: Array  # (K, N, C)
+    dW1: Array  # (K, D, H)
+    dW2: Array  # (K, H, C); in the memory of dW1, which is used up by then
+
+
 class Workspace:
     """The buffers of a training step, used by one stack after another."""
 
@@ -105,18 +116,18 @@ class Workspace:
         self._scores = np.empty(len(population) * batch * C, dtype)
         self._gradient = np.empty(largest * max(D, C), dtype)
 
-    def hidden(self, K: int, N: int, H: int) -> tuple[Array, Array]:
-        """Two arrays (K, N, H): for H and for dH0."""
-        size, shape = K * N * H, (K, N, H)
-        return self._hidden[:size].reshape(shape), self._d_hidden[:size].reshape(shape)
-
-    def scores(self, K: int, N: int, C: int) -> Array:
-        """An array (K, N, C) whose memory runs along the images: sums over classes are fast."""
-        return self._scores[: K * N * C].reshape(K, C, N).swapaxes(1, 2)
-
-    def gradient(self, shape: tuple[int, ...]) -> Array:
-        """An array for the gradient of W1 or W2."""
-        return self._gradient[: int(np.prod(shape))].reshape(shape)
+    @functools.cache  # noqa: B019 (a workspace lives as long as its shard)
+    def arrays(self, K: int, N: int, H: int, C: int) -> Arrays:
+        """The buffers in the shapes of a stack; the memory is the same for all."""
+        D = self.X.shape[1]
+        return Arrays(
+            H=self._hidden[: K * N * H].reshape(K, N, H),
+            dH0=self._d_hidden[: K * N * H].reshape(K, N, H),
+            # Memory that runs along the images makes the sums over classes fast.
+            S=self._scores[: K * N * C].reshape(K, C, N).swapaxes(1, 2),
+            dW1=self._gradient[: K * D * H].reshape(K, D, H),
+            dW2=self._gradient[: K * H * C].reshape(K, H, C),
+        )
 
 
 class Stack:
@@ -150,18 +161,18 @@ class Stack:
     def step(self, X: Array, y: Labels, work: Workspace) -> None:
         """One step of SGD, W ← W − η (dW + 2λ W), on a mini-batch X (N, D), y (N,)."""
         W1, b1, W2, b2 = self.params
-        K, H, C = W2.shape
-        hidden, d_hidden = work.hidden(K, len(y), H)
-        H0, S = model.forward(self.params, X, hidden, work.scores(K, len(y), C))
-        self.hits += (S.argmax(axis=2) == y).sum(axis=1)
-        losses, dS = model.cross_entropy(S, y)
+        arrays = work.arrays(len(W2), len(y), *W2.shape[1:])
+        H, S = model.forward(self.params, X, arrays.H, arrays.S)
+        losses, hits, dS = model.cross_entropy(S, y)
+        self.hits += hits.sum(axis=1)
         self.loss += losses.sum(axis=1) + len(y) * model.penalty(self.params, self.l2_reg)
         dS *= self.learning_rate  # η now scales every gradient below, for the price of (N, C)
-        dH0 = model.backward(self.params, H0, dS, d_hidden)
+        dH0 = model.backward(self.params, H, dS, arrays.dH0)
         shrink = 1 - 2 * self.learning_rate * self.l2_reg
-        for W, inputs, d_outputs in ((W1, X.T, dH0), (W2, H0.swapaxes(1, 2), dS)):
-            W *= shrink
-            W -= np.matmul(inputs, d_outputs, out=work.gradient(W.shape))
+        W1 *= shrink
+        W1 -= np.matmul(X.T, dH0, out=arrays.dW1)
+        W2 *= shrink
+        W2 -= np.matmul(H.swapaxes(1, 2), dS, out=arrays.dW2)
         ones = np.ones((1, len(y)), X.dtype)  # a sum over images as a product: BLAS, per model
         b1 -= ones @ dH0
         b2 -= ones @ dS
@@ -173,12 +184,11 @@ class Stack:
         loss, hits = np.zeros(K), np.zeros(K)
         for start in range(0, len(y), len(work.X)):
             rows = slice(start, start + len(work.X))
-            n = len(y[rows])
-            _, S = model.forward(
-                self.params, X[rows], work.hidden(K, n, H)[0], work.scores(K, n, C)
-            )
-            hits += (S.argmax(axis=2) == y[rows]).sum(axis=1)
-            loss += model.cross_entropy(S, y[rows])[0].sum(axis=1)
+            arrays = work.arrays(K, len(y[rows]), H, C)
+            _, S = model.forward(self.params, X[rows], arrays.H, arrays.S)
+            losses, right, _ = model.cross_entropy(S, y[rows])
+            loss += losses.sum(axis=1)
+            hits += right.sum(axis=1)
         return loss / len(y), hits / len(y)
 
     def end_epoch(self, epoch: int, data: Dataset, work: Workspace) -> Iterator[EpochEnd]:

@@ -98,7 +98,8 @@ def test_initial_loss_of_tiny_weights_is_log_of_the_classes() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_extreme_scores_give_finite_losses_and_gradients(dtype: str) -> None:
     S = np.array([[[1e4, -1e4, 0], [-1e4, 1e4, 0], [-1e4, -1e4, 1e4]]], dtype)
-    losses, dS = model.cross_entropy(S, np.array([1, 1, 2]))
+    losses, hits, dS = model.cross_entropy(S, np.array([1, 1, 2]))
+    assert hits.tolist() == [[False, True, True]]
     np.testing.assert_array_equal(losses, [[2e4, 0, 0]])
     np.testing.assert_allclose(dS[0] * 3, [[1, -1, 0], [0, 0, 0], [0, 0, 0]])
 

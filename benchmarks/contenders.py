@@ -1,0 +1,151 @@
+"""One SGD step of many models, by each way of doing it; see `benchmarks.step`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.naive import TwoLayerNet
+from pipeline.config import Hyperparameters
+from pipeline.data import Dataset
+from pipeline.train import Stack, Workspace, mini_batches, stack_members
+
+BATCH = 200
+CLASSES = 10
+Step = Callable[[], Any]  # every model makes one step
+
+
+def grid(sizes: Sequence[int]) -> list[Hyperparameters]:
+    """16 models of each hidden size: four strengths of the penalty, four learning rates."""
+    return [
+        Hyperparameters(
+            hidden_size=H,
+            l2_reg=l2_reg,
+            learning_rate=learning_rate,
+            learning_rate_decay=1.0,
+            batch_size=BATCH,
+            num_epochs=1,
+            weight_std=0.02,
+            seed=0,
+            dtype="float32",
+        )
+        for H, l2_reg, learning_rate in itertools.product(
+            sizes, (0.0, 1e-5, 1e-4, 1e-3), (0.003, 0.01, 0.03, 0.1)
+        )
+    ]
+
+
+def random_data(D: int, images: int) -> Dataset:
+    """Images of D real values around 0, in float32."""
+    rng = np.random.default_rng(0)
+    X = rng.random((images, D), np.float32) - np.float32(0.5)
+    y = rng.integers(CLASSES, size=images)
+    classes = tuple(map(str, range(CLASSES)))
+    return Dataset("random", classes, (D, 1, 1), "", X, y, X[:BATCH], y[:BATCH])
+
+
+def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """This project's trainer: the gather of the mini-batch, then all stacks of the shard."""
+    work = Workspace(jobs, data)
+    stacks = [Stack(jobs, members, data) for members in stack_members(jobs, data)]
+    batches = itertools.chain.from_iterable(
+        mini_batches(data, jobs[0], epoch, work) for epoch in itertools.count(1)
+    )
+
+    def step() -> None:
+        X, y = next(batches)
+        for stack in stacks:
+            stack.step(X, y, work)
+
+    return step
+
+
+def floor(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """Only the two products that no trainer can do without: X W1 and Xᵀ dH of each model."""
+    X, D = data.X_train[:BATCH].copy(), data.X_train.shape[1]
+    rng = np.random.default_rng(0)
+    weights = [rng.random((D, job.hidden_size), np.float32) for job in jobs]
+    sizes = {job.hidden_size for job in jobs}
+    hidden = {H: np.empty((BATCH, H), np.float32) for H in sizes}
+    gradient = {H: np.empty((D, H), np.float32) for H in sizes}
+
+    def step() -> None:
+        for W1 in weights:
+            H = W1.shape[1]
+            np.matmul(X, W1, out=hidden[H])
+            np.matmul(X.T, hidden[H], out=gradient[H])
+
+    return step
+
+
+def naive(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """The NumPy loop of a course: one model after another, each with its own mini-batch."""
+    models = [TwoLayerNet(job, data.X_train.shape[1], CLASSES) for job in jobs]
+    rng = np.random.default_rng(0)
+
+    def step() -> None:
+        for model in models:
+            rows = rng.choice(len(data.X_train), BATCH)
+            model.step(data.X_train[rows], data.y_train[rows])
+
+    return step
+
+
+def pytorch(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """nn.Sequential, CrossEntropyLoss and optim.SGD: one model after another."""
+    import torch
+
+    from benchmarks.peers.pytorch import network, optimizer_of
+
+    X, y = torch.from_numpy(data.X_train), torch.from_numpy(data.y_train)
+    nets = [network(job, X.shape[1], CLASSES) for job in jobs]
+    optimizers = [optimizer_of(net, job) for net, job in zip(nets, jobs, strict=True)]
+    loss = torch.nn.CrossEntropyLoss()
+
+    def step() -> None:
+        for net, optimizer in zip(nets, optimizers, strict=True):
+            rows = torch.randint(len(X), (BATCH,))
+            optimizer.zero_grad()
+            loss(net(X[rows]), y[rows]).backward()
+            optimizer.step()
+
+    return step
+
+
+def pytorch_bmm(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """PyTorch with a model axis: batched products over the models of equal hidden size."""
+    from benchmarks.peers.pytorch_batched import BmmStack, steps_of
+
+    return steps_of(BmmStack, data, jobs)
+
+
+def pytorch_vmap(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """PyTorch's own way to train an ensemble: stack_module_state, functional_call and vmap."""
+    from benchmarks.peers.pytorch_batched import VmapStack, steps_of
+
+    return steps_of(VmapStack, data, jobs)
+
+
+def scikit_learn(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """One call of MLPClassifier.partial_fit a model: a single step on 200 images."""
+    from benchmarks.peers.sklearn_grid import classifier
+
+    models = [classifier(job) for job in jobs]
+    starts = itertools.cycle(range(0, len(data.X_train) - BATCH + 1, BATCH))
+
+    def step() -> None:
+        for model in models:
+            start = next(starts)
+            rows = slice(start, start + BATCH)
+            model.partial_fit(data.X_train[rows], data.y_train[rows], range(CLASSES))
+
+    return step
+
+
+MAKERS = {
+    maker.__name__: maker
+    for maker in (population, floor, naive, pytorch, pytorch_bmm, pytorch_vmap, scikit_learn)
+}

@@ -1,0 +1,1 @@
+"""What the trainer is measured against, each written the way its own documentation teaches."""

@@ -1,0 +1,202 @@
+"""The commands of the README, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.config import ROOT
+from pipeline.tracking import Store
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+CIFAR10 = os.environ.get("CIFAR10_DIR", "")
+
+
+def run(outputs: Path, *args: str, module: str = "pipeline") -> subprocess.CompletedProcess[str]:
+    """A command, from a directory that is not the checkout."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *args],
+        cwd=outputs.parent,
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def report_of(outputs: Path, sweep: str = "latest") -> dict[str, Any]:
+    text = (outputs / "reports" / sweep / "report.json").read_text()
+    report: dict[str, Any] = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    return report
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A sweep of six jobs: two finish, two diverge, two cannot be."""
+    outputs = tmp_path_factory.mktemp("swept") / "outputs"
+    values = ["hidden_size=16,32,0", "learning_rate=0.3,1e9", "num_epochs=6"]
+    return outputs, run(outputs, "-m", *values)
+
+
+def test_a_sweep_reports_what_finished_diverged_and_failed(swept: tuple[Path, Any]) -> None:
+    outputs, done = swept
+    assert done.returncode == 1
+    assert "hidden_size must be a whole number of at least 1, not 0" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    report = report_of(outputs)
+    assert len(report["runs"]) == 6
+    assert len(report["diverged"]) == 2
+    assert len(report["failed"]) == 2
+    best = report["best"]
+    assert best["hidden_size"] in (16, 32)
+    assert best["learning_rate"] == 0.3
+    low, high = best["val_acc_ci95"]
+    assert 0.5 < low < best["val_acc"] < high < 1
+    assert 0.5 < best["test_acc"] <= 1
+    last = done.stdout[-1500:]
+    for word in (f"{best['val_acc']:.1%}"[:4], "report.html", "make ui"):
+        assert word in last
+
+
+def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    outputs, _ = swept
+    store = Store(f"sqlite:///{outputs}/mlflow.db")
+    sweep = store.find_sweep()
+    assert sweep.command.startswith("python -m pipeline -m hidden_size=16,32,0")
+    runs = store.runs(sweep)
+    assert sorted(runs["status"]) == ["FAILED"] * 2 + ["FINISHED"] * 4
+    best = runs.loc[runs["metrics.best_val_acc"].idxmax()]
+    assert best["tags.outcome"] == "finished"
+    assert best["name"].startswith(f"H={best['params.hidden_size']} lr=0.3 λ=1e-4 s0")
+    curves = store.curves(best["run_id"], ["train_loss", "train_acc", "val_loss", "val_acc"])
+    assert curves.shape == (6, 4)
+    assert curves["val_acc"].max() == best["metrics.best_val_acc"]
+    with np.load(store.fetch(best["run_id"], "weights.npz", tmp_path), allow_pickle=False) as file:
+        shapes = {name: file[name].shape for name in file}
+    H = int(best["params.hidden_size"])
+    assert shapes == {"W1": (64, H), "b1": (H,), "W2": (H, 10), "b2": (10,)}
+    config = yaml.safe_load(store.fetch(best["run_id"], "config.yaml", tmp_path).read_text())
+    assert (config["hidden_size"], config["data"]["name"]) == (H, "digits")
+    inputs = store.client.get_run(best["run_id"]).inputs.dataset_inputs
+    assert inputs[0].dataset.digest == best["tags.dataset_digest"]
+    parent = store.client.get_run(sweep.run_id)
+    assert parent.info.status == "FAILED"
+    names = {file.path for file in store.client.list_artifacts(sweep.run_id, "report")}
+    assert names == {f"report/report.{kind}" for kind in ("html", "md", "csv", "json")}
+
+
+def test_the_report_is_written_again_to_the_same_bytes(swept: tuple[Path, Any]) -> None:
+    outputs, _ = swept
+    folder = (outputs / "reports" / "latest").resolve()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = run(outputs, "--sweep", folder.name, module="pipeline.report")
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_sweep_that_does_not_exist_is_one_sentence(swept: tuple[Path, Any]) -> None:
+    done = run(swept[0], "--sweep", "nowhere", module="pipeline.report")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "there is no sweep 'nowhere'" in done.stderr
+
+
+def test_one_model_trains_alone(swept: tuple[Path, Any]) -> None:
+    outputs, _ = swept
+    done = run(outputs, "hidden_size=16", "learning_rate=0.3", "num_epochs=6")
+    assert done.returncode == 0, done.stderr
+    (log,) = (outputs / "run").glob("*/pipeline.log")
+    in_sweep = next(
+        path.read_text()
+        for path in (outputs / "multirun").glob("*/*/pipeline.log")
+        if "hidden_size=16\n- learning_rate=0.3"
+        in (path.parent / ".hydra/overrides.yaml").read_text()
+    )
+
+    def epochs(text: str) -> list[str]:
+        return [line.split(" - ", 1)[1] for line in text.splitlines() if "epoch" in line]
+
+    assert epochs(log.read_text()) == epochs(in_sweep)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["hiden_size=1"], "Could not override 'hiden_size'"),
+        (["+momentum=1"], "unknown key momentum"),
+        (["hidden_size=many"], "hidden_size must be a whole number"),
+        (["l2_reg=-1"], "l2_reg must be a finite number of at least 0"),
+        (["batch_size=2000"], "batch_size=2000 is larger than the training set of 1079 images"),
+        (["data=cifar10", "data.dir=/no/such/folder"], "/no/such/folder does not exist"),
+        (["data=imagenet"], "Could not find 'data/imagenet'"),
+        (["tracking.uri=http://127.0.0.1:9"], "cannot be opened"),
+        (["-m", "seed=0,1", "tracking.uri=http://127.0.0.1:9"], "cannot be opened"),
+        (["-m", "learning_rate=1e9,1e10"], "all 2 jobs diverged"),
+    ],
+)
+def test_what_cannot_be_is_said_without_a_traceback(
+    swept: tuple[Path, Any], overrides: list[str], said: str
+) -> None:
+    done = run(swept[0], *overrides)
+    assert done.returncode == 1
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path / "out", "-m", "experiment=digits", "hydra.launcher.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    for part in ("64 jobs", "2 shards" if os.cpu_count() == 2 else "shards", "FLOPs", "time:"):
+        assert part in done.stdout
+    assert not (tmp_path / "out" / "mlflow.db").exists()
+
+
+def test_help_explains_every_value() -> None:
+    command = [sys.executable, "-m", "pipeline", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    values = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
+    for key in values:
+        if key not in ("defaults", "hydra", "tracking"):
+            (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
+            assert "#" in line
+    assert "data: cifar10, digits, fashion_mnist" in text
+    assert "experiment: " in text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_a_saved_experiment_opens_with_its_command_and_its_number_of_jobs(path: Path) -> None:
+    head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
+    assert head[1].startswith(f"# python -m pipeline -m experiment={path.stem}")
+    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
+    jobs = np.prod([len(str(values).split(",")) for values in params.values()])
+    assert head[2].startswith(f"# {jobs} jobs")
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="Debian's dataset-fashion-mnist is not here")
+def test_real_fashion_mnist_is_learned(tmp_path: Path) -> None:
+    values = ["batch_size=200", "num_epochs=2", "hidden_size=64", "learning_rate=0.1,0.3"]
+    data = ["data=fashion_mnist", f"data.dir={FASHION_MNIST}"]
+    done = run(tmp_path / "out", "-m", *data, *values)
+    assert done.returncode == 0, done.stderr
+    best = report_of(tmp_path / "out")["best"]
+    assert best["val_acc"] > 0.83
+    assert best["test_acc"] > 0.82
+
+
+@pytest.mark.skipif(not CIFAR10, reason="CIFAR10_DIR names no folder with the real images")
+def test_real_cifar10_is_learned(tmp_path: Path) -> None:
+    values = ["batch_size=200", "num_epochs=1", "hidden_size=50", "learning_rate=0.1,0.2"]
+    data = ["data=cifar10", f"data.dir={CIFAR10}", "weight_std=0.02"]
+    done = run(tmp_path / "out", "-m", *data, *values)
+    assert done.returncode == 0, done.stderr
+    report = report_of(tmp_path / "out")
+    assert report["best"]["val_acc"] > 0.36
+    assert report["best"]["test_acc"] > 0.35
