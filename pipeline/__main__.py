@@ -17,7 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import ROOT, PipelineError, outputs_dir, parse_tracking
+from pipeline.config import (
+    ROOT,
+    PipelineError,
+    default_tracking_uri,
+    outputs_dir,
+    parse_tracking,
+)
 
 if TYPE_CHECKING:
     from pipeline.sweep import Place
@@ -130,18 +136,20 @@ def main() -> None:
     except SystemExit as stop:
         code = stop.code
     if SweepStart.sweep is not None:
-        code = _end_sweep(*SweepStart.sweep) or code
+        code = _end_sweep(*SweepStart.sweep, code)
     sys.exit(code)
 
 
-def _end_sweep(store: Store, sweep: Sweep) -> int:
-    """Write the report and end the sweep's run; returns 1 if there is no model to choose."""
+def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
+    """Write the report and end the sweep's run; returns the exit code, 1 if no model was chosen."""
     from pipeline.report import summary_lines, write_report
 
     report = write_report(store, sweep.name, outputs_dir() / "reports")
     print(*summary_lines(report), sep="\n")
-    store.end_run(sweep.run_id, "FINISHED")
-    return int(report.best is None)
+    print(f"All runs: {'make ui' if store.uri == default_tracking_uri() else store.uri}")
+    code = code or int(report.best is None)
+    store.end_run(sweep.run_id, "FAILED" if code else "FINISHED")
+    return code
 
 
 if __name__ == "__main__":

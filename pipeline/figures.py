@@ -43,7 +43,7 @@ SVG_STYLE: Any = {
     "ytick.minor.size": 0,
 }
 
-COLUMNS = {  # of a run's table row by its outcome, after its name and values
+COLUMNS = {  # of the table of each outcome, between a run's values and its name
     "finished": ["best_val_acc", "best_val_loss", "best_epoch", "train_acc", "seconds"],
     "diverged": ["diverged_epoch"],
     "failed": ["error"],
@@ -61,9 +61,9 @@ HEADINGS = {
 
 
 class Table(NamedTuple):
-    """A table of texts."""
+    """The jobs of one outcome, as texts."""
 
-    title: str
+    outcome: str
     header: list[str]
     rows: list[list[str]]
 
@@ -141,15 +141,13 @@ def tables(jobs: pd.DataFrame, varied: Sequence[str]) -> list[Table]:
     found = []
     for outcome, columns in COLUMNS.items():
         runs = jobs[jobs["outcome"] == outcome]
-        keys = ["rank" if outcome == "finished" else "job", "name", *varied, *columns]
+        keys = ["rank" if outcome == "finished" else "job", *varied, *columns, "name"]
         rows = [
             [_cell_text(key, value) for key, value in zip(keys, row, strict=True)]
             for row in runs[keys].astype(object).itertuples(index=False)
         ]
         if rows:
-            found.append(
-                Table(outcome.capitalize(), [HEADINGS.get(key, key) for key in keys], rows)
-            )
+            found.append(Table(outcome, [HEADINGS.get(key, key) for key in keys], rows))
     return found
 
 
@@ -170,7 +168,7 @@ def heatmaps(jobs: pd.DataFrame) -> list[Heatmap]:
             cells.setdefault(place, Cell(outcome))
     # A run that never started may have any value: it gets no row or column of its own.
     started = grid[grid["num_val"].notna()]
-    sizes, strengths, rates = (sorted(started[key].unique()) for key in GRID)
+    sizes, strengths, rates = (sorted(started[key].dropna().unique()) for key in GRID)
     return [
         Heatmap(int(H), rates, [(l2, _row(cells, H, l2, rates)) for l2 in strengths]) for H in sizes
     ]

@@ -138,7 +138,8 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     jobs = runs.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
     jobs["outcome"] = jobs["outcome"].fillna("unfinished")
     for key in PARAMS:
-        jobs[key] = jobs[key].astype(object).map(_parsed)
+        # As objects, for a missing value among whole numbers would make all of them floats.
+        jobs[key] = pd.Series([_parsed(text) for text in jobs[key]], jobs.index, dtype=object)
     jobs[WHOLE] = jobs[WHOLE].apply(pd.to_numeric).astype("Int64")
     times = runs.reindex(columns=["start_time", "end_time"]).apply(pd.to_datetime, utc=True)
     jobs["seconds"] = (times["end_time"] - times["start_time"]).dt.total_seconds()
@@ -254,11 +255,11 @@ def notes(jobs: pd.DataFrame, best: Best | None) -> Iterator[str]:
     if len(others):
         close = int((others["best_val_acc"] >= best.val_acc_ci95[0]).sum())
         yield (
-            f"{close} of the other {len(others)} finished models lie within the interval: "
-            f"{best.num_val:,} images cannot tell them from the best for sure."
+            f"Of the other {len(others)} finished models, {close} have a validation accuracy "
+            "within that interval: how they compare with the best is not certain."
         )
     for key in GRID:
-        tried = sorted(pd.to_numeric(jobs[jobs["num_val"].notna()][key]).unique())
+        tried = sorted(pd.to_numeric(jobs[jobs["num_val"].notna()][key]).dropna().unique())
         value = getattr(best, key)
         if len(tried) > 2 and value in (tried[0], tried[-1]) and value > 0:
             end, more = ("smallest", "smaller") if value == tried[0] else ("largest", "larger")
@@ -337,7 +338,7 @@ def markdown(report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame) -> st
     lines += ["", *(f"- {_escaped(note)}" for note in facts["notes"])]
     for table in tables(jobs, varied(jobs)):
         rows = [table.header, ["---"] * len(table.header), *table.rows]
-        lines += ["", f"## {table.title}", ""]
+        lines += ["", f"## {table.outcome.capitalize()} jobs", ""]
         lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
     lines += ["", "## What was run", ""]
     lines += [f"- {key}: {_escaped(value)}" for key, value in settings(facts)]
