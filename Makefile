@@ -26,7 +26,7 @@ sweep: $(SETUP) ## train the 64-model grid on the digits and write the report
 	$(BIN)/python -m pipeline -m experiment=digits
 
 test: $(SETUP) ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(SETUP) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -115,7 +115,7 @@ def percent(share: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time as 4.2 s, 3 min 20 s or 2 h 5 min."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds) // 60
     if minutes < 60:

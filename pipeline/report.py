@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -108,10 +107,8 @@ def write_report(store: Store, sweep: str | None, out: Path) -> Report:
     best, weights = judge(store, ranking.iloc[0]) if len(ranking) else (None, None)
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
-    # A sweep may have any name, and `latest` is that of the link.
-    folder = quote(found.name, safe=" ") if found.name not in (".", "..", "latest") else "_"
     problem = None if best else no_best(jobs)
-    report = Report(found.name, out / folder, counted(jobs), best, problem)
+    report = Report(found.name, out / folder_name(found.name), counted(jobs), best, problem)
     facts = gather(report, found.command, jobs)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -141,8 +138,9 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
         # As objects, for a missing value among whole numbers would make all of them floats.
         jobs[key] = pd.Series([_parsed(text) for text in jobs[key]], jobs.index, dtype=object)
     jobs[WHOLE] = jobs[WHOLE].apply(pd.to_numeric).astype("Int64")
-    times = runs.reindex(columns=["start_time", "end_time"]).apply(pd.to_datetime, utc=True)
-    jobs["seconds"] = (times["end_time"] - times["start_time"]).dt.total_seconds()
+    times = runs.reindex(columns=["start_time", "end_time"])
+    start, end = (pd.to_datetime(times[key], utc=True) for key in times)
+    jobs["seconds"] = (end - start).dt.total_seconds()
     return jobs
 
 
@@ -243,7 +241,7 @@ def no_best(jobs: pd.DataFrame) -> str:
         smallest = show(diverged["learning_rate"].min())
         advice = f"lower learning_rate, the smallest that diverged was {smallest}"
     elif len(errors):
-        advice = f"the first that failed says: {errors.iloc[0]}"
+        advice = f"the first that failed says: {' '.join(errors.iloc[0].split())}"
     return f"No model to choose ({counted(jobs)}): {advice}"
 
 
@@ -317,7 +315,7 @@ def answer(report: Report) -> list[str]:
 
 def summary_lines(report: Report) -> list[str]:
     """What to print when a report has been written."""
-    return [*answer(report), f"{report.jobs}", f"Report: {report.folder / 'report.html'}"]
+    return [*answer(report), report.jobs, f"Report: {report.folder / 'report.html'}"]
 
 
 def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -384,6 +382,12 @@ def draw(store: Store, jobs: pd.DataFrame, weights: Params | None) -> dict[str, 
         "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
         "first_layer": first_layer,
     }
+
+
+def folder_name(sweep: str) -> str:
+    """A folder's name for a sweep, which may have any: `latest` is that of the link."""
+    name = sweep.replace("/", "_")
+    return f"{name}_" if name in (".", "..", "latest") else name
 
 
 def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str) -> None:

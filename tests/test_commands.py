@@ -131,9 +131,7 @@ def test_one_model_trains_alone(swept: tuple[Path, Any]) -> None:
     ("overrides", "said"),
     [
         (["hiden_size=1"], "Could not override 'hiden_size'"),
-        (["+momentum=1"], "unknown key momentum"),
         (["hidden_size=many"], "hidden_size must be a whole number"),
-        (["l2_reg=-1"], "l2_reg must be a finite number of at least 0"),
         (["batch_size=2000"], "batch_size=2000 is larger than the training set of 1079 images"),
         (["data=cifar10", "data.dir=/no/such/folder"], "/no/such/folder does not exist"),
         (["data=imagenet"], "Could not find 'data/imagenet'"),
@@ -182,7 +180,7 @@ def test_a_saved_experiment_opens_with_its_command_and_its_number_of_jobs(path: 
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="Debian's dataset-fashion-mnist is not here")
 def test_real_fashion_mnist_is_learned(tmp_path: Path) -> None:
-    values = ["batch_size=200", "num_epochs=2", "hidden_size=64", "learning_rate=0.1,0.3"]
+    values = ["batch_size=200", "num_epochs=2", "hidden_size=32", "learning_rate=0.1,0.3"]
     data = ["data=fashion_mnist", f"data.dir={FASHION_MNIST}"]
     done = run(tmp_path / "out", "-m", *data, *values)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,9 @@ from hydra_plugins.population.compose import Composer
 from pipeline.config import ROOT
 from pipeline.tracking import Store
 
-SWEEP = ["hidden_size=8,16", "learning_rate=0.3,1e9", "num_epochs=3", "seed=0,1", "batch_size=200"]
+# Two sizes, one rate that diverges, two epochs that end at different times, two seeds.
+SWEEP = ["hidden_size=8,16", "learning_rate=0.3,1e9", "num_epochs=2,3", "seed=0,1"]
+FOUR = ["hidden_size=8,16", "learning_rate=0.3,1e9", "num_epochs=3", "seed=0"]
 
 
 @pytest.fixture
@@ -88,43 +90,61 @@ def measured(outputs: Path, folder: Path) -> dict[str, object]:
                 weights = {name: file[name].tobytes() for name in file}
         names = ["train_loss", "train_acc", "val_loss", "val_acc", "best_val_acc", "best_epoch"]
         curves = store.curves(run["run_id"], names).to_json(double_precision=15)
-        result[run["name"]] = (run["status"], run["tags.outcome"], curves, weights)
+        key = f"{run['name']} {run['params.num_epochs']}"
+        result[key] = (run["status"], run["tags.outcome"], curves, weights)
     return result
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
-def test_every_launcher_gives_the_same_bits(tmp_path: Path, launcher: str) -> None:
-    outputs = tmp_path / "outputs"
-    grid = SWEEP if launcher == "basic" else ["hidden_size=8,16", "learning_rate=0.3,1e9"]
-    folder, done = sweep(outputs, *grid)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sweep by the population launcher: all outputs, and its folder."""
+    outputs = tmp_path_factory.mktemp("launchers") / "outputs"
+    folder, done = sweep(outputs, *SWEEP)
     assert done.returncode == 0, done.stderr
-    together = measured(outputs, folder)
-    assert len(together) == (8 if launcher == "basic" else 4)
-    assert {outcome for _, outcome, _, _ in together.values()} == {"finished", "diverged"}
+    return outputs, folder
 
-    other, done = sweep(outputs, *grid, f"hydra/launcher={launcher}")
+
+@pytest.mark.parametrize(
+    ("launcher", "values"), [("basic", SWEEP), ("joblib", FOUR), ("submitit_local", FOUR)]
+)
+def test_every_launcher_gives_the_same_bits(
+    together: tuple[Path, Path], launcher: str, values: list[str]
+) -> None:
+    outputs, folder = together
+    other, done = sweep(outputs, *values, f"hydra/launcher={launcher}")
     assert done.returncode == 0, done.stderr
-    assert measured(outputs, other) == together
-
-    for job in sorted(folder.glob("[0-9]")):
-        twin = other / job.name
-        for name in ("config.yaml", "overrides.yaml"):
-            ours, theirs = ((j / ".hydra" / name).read_text() for j in (job, twin))
-            assert ours.splitlines() == [
-                line for line in theirs.splitlines() if "hydra/launcher" not in line
-            ]
-        ours, theirs = (OmegaConf.load(j / ".hydra" / "hydra.yaml").hydra for j in (job, twin))
-        assert ours.job.num == theirs.job.num
-        assert ours.runtime.output_dir == str(job)
-        log = (job / "pipeline.log").read_text()
-        assert "best val_acc" in log or "diverged in epoch" in log
+    expected, got = measured(outputs, folder), measured(outputs, other)
+    assert len(got) == (16 if values is SWEEP else 4)
+    assert {outcome for _, outcome, _, _ in got.values()} == {"finished", "diverged"}
+    assert got == {key: expected[key] for key in got}
 
 
-def test_shards_waves_and_order_change_no_bit(tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    first, done = sweep(outputs, *SWEEP)
-    assert done.returncode == 0, done.stderr
+def test_shards_waves_and_order_change_no_bit(together: tuple[Path, Path]) -> None:
+    outputs, folder = together
     options = ["hydra.launcher.shards=3", "hydra.launcher.max_memory=1e-4"]
-    second, done = sweep(outputs, *reversed(SWEEP), *options)
+    other, done = sweep(outputs, *reversed(SWEEP), *options)
     assert done.returncode == 0, done.stderr
-    assert measured(outputs, first) == measured(outputs, second)
+    assert measured(outputs, other) == measured(outputs, folder)
+
+
+def test_a_job_leaves_what_hydra_itself_leaves(together: tuple[Path, Path]) -> None:
+    outputs, _ = together
+    other, done = sweep(outputs, *SWEEP[:1], "num_epochs=1", "hydra/launcher=basic")
+    assert done.returncode == 0, done.stderr
+    ours, done = sweep(outputs, *SWEEP[:1], "num_epochs=1")
+    assert done.returncode == 0, done.stderr
+    for number in ("0", "1"):
+        job, twin = ours / number, other / number
+        assert sorted(path.relative_to(job) for path in job.rglob("*")) == sorted(
+            path.relative_to(twin) for path in twin.rglob("*")
+        )
+        for name in ("config.yaml", "overrides.yaml"):
+            texts = [(path / ".hydra" / name).read_text() for path in (job, twin)]
+            assert texts[0] == texts[1]
+        nodes = [OmegaConf.load(path / ".hydra" / "hydra.yaml").hydra for path in (job, twin)]
+        for key in ("job", "overrides.task", "runtime.choices.data", "sweep.subdir"):
+            assert OmegaConf.select(nodes[0], key) == OmegaConf.select(nodes[1], key)
+        assert nodes[0].runtime.output_dir == str(job)
+        lines = [(path / "pipeline.log").read_text().splitlines() for path in (job, twin)]
+        messages = [[line.split(" - ", 1)[1] for line in text] for text in lines]
+        assert messages[0] == messages[1]

@@ -107,8 +107,8 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
 def test_processes_that_create_a_store_at_once_all_find_it_whole(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     code = "import sys; from pipeline.tracking import Store; Store(sys.argv[1]).experiment('x')"
-    processes = [subprocess.Popen([sys.executable, "-c", code, uri]) for _ in range(3)]
-    assert [process.wait() for process in processes] == [0, 0, 0]
+    processes = [subprocess.Popen([sys.executable, "-c", code, uri]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)

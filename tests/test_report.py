@@ -1,0 +1,447 @@
+"""The report: the choice, how sure it is, and the same facts in every format."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline import report as report_module
+from pipeline.config import Hyperparameters
+from pipeline.data import load_test
+from pipeline.figures import draw_weights, duration, heatmaps, percent, show
+from pipeline.model import Params, predict
+from pipeline.report import Report, main, rank, summary_lines, wilson, write_report
+from pipeline.sweep import JobSpec, Place, train_jobs
+from pipeline.tracking import Store, Sweep
+from tests.conftest import DIGITS
+
+MARKUP = "<script>alert(1)</script>|`*x*`"
+BASE = asdict(
+    Hyperparameters(
+        hidden_size=8,
+        l2_reg=1e-4,
+        learning_rate=0.3,
+        learning_rate_decay=0.9,
+        batch_size=100,
+        num_epochs=3,
+        weight_std=0.1,
+        seed=0,
+        dtype="float32",
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Store:
+    return Store(f"sqlite:///{folder}/mlflow.db")
+
+
+def train_sweep(store: Store, folder: Path, name: str, *jobs: dict[str, Any]) -> Sweep:
+    """Train the jobs, which differ from BASE in some values, as a sweep does."""
+    experiment = store.experiment("digits")
+    sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
+    groups = {"data": asdict(DIGITS), "tracking": {"uri": store.uri, "experiment": "digits"}}
+    specs = [
+        JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
+        for i, job in enumerate(jobs)
+    ]
+    train_jobs(specs, Place(store, experiment, sweep), cores=1)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def swept(store: Store, folder: Path) -> Sweep:
+    """Four models that finish, one that diverges, one that cannot be, one that was killed."""
+    grid = [{"hidden_size": H, "learning_rate": lr} for H in (8, 16) for lr in (0.03, 1.0)]
+    sweep = train_sweep(store, folder, "s1", *grid, {"learning_rate": 1e9}, {"hidden_size": MARKUP})
+    store.start_run(sweep.experiment_id, MARKUP, {"job": "6"}, sweep)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def written(store: Store, swept: Sweep, folder: Path) -> Report:
+    return write_report(store, swept.name, folder / "reports")
+
+
+@pytest.fixture(scope="module")
+def facts(written: Report) -> dict[str, Any]:
+    text = (written.folder / "report.json").read_text()
+    found: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
+    return found
+
+
+class Page(HTMLParser):
+    """What a page holds, as a browser reads it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(written: Report) -> Page:
+    return Page((written.folder / "report.html").read_text())
+
+
+def test_json_names_the_best_model_and_how_sure_that_is(
+    facts: dict[str, Any], store: Store, swept: Sweep
+) -> None:
+    runs = store.runs(swept)
+    finished = runs[runs["tags.outcome"] == "finished"]
+    best = facts["best"]
+    expected = finished.loc[finished["metrics.best_val_acc"].idxmax()]
+    assert best["run_id"] == expected["run_id"]
+    assert best["val_acc"] == expected["metrics.best_val_acc"]
+    assert (best["hidden_size"], best["l2_reg"], best["learning_rate"]) == (16, 1e-4, 1.0)
+    low, high = best["val_acc_ci95"]
+    assert 0.6 < low < best["val_acc"] < high < 1
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 359), rel=0.3)
+    assert (facts["dataset"], facts["num_train"], facts["num_val"]) == ("digits", 1079, 359)
+    assert facts["sweep"] == "s1"
+    assert facts["command"].startswith("python -m pipeline -m ")
+    assert facts["shared"]["num_epochs"] == 3
+
+
+def test_json_lists_every_run_and_apart_what_diverged_failed_or_never_ended(
+    facts: dict[str, Any],
+) -> None:
+    assert [run["outcome"] for run in facts["runs"][:4]] == ["finished"] * 4
+    accuracies = [run["best_val_acc"] for run in facts["runs"][:4]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert sorted(run["job"] for run in facts["runs"]) == list(range(7))
+    (diverged,) = facts["diverged"]
+    assert (diverged["job"], diverged["learning_rate"], diverged["epoch"]) == (4, 1e9, 1)
+    (failed,) = facts["failed"]
+    assert failed["hidden_size"] == MARKUP
+    assert "hidden_size must be a whole number" in failed["error"]
+    assert [run["name"] for run in facts["unfinished"]] == [MARKUP]
+
+
+def test_the_test_accuracy_is_that_of_the_stored_weights(
+    facts: dict[str, Any], store: Store, tmp_path: Path
+) -> None:
+    path = store.fetch(facts["best"]["run_id"], "weights.npz", tmp_path)
+    with np.load(path, allow_pickle=False) as file:
+        W1, b1, W2, b2 = (file[name] for name in ("W1", "b1", "W2", "b2"))
+    X, y = load_test(DIGITS, "float32")
+    params = Params(W1[None], b1[None, None], W2[None], b2[None, None])
+    assert facts["best"]["test_acc"] == (predict(params, X)[0] == y).mean()
+
+
+def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -> None:
+    table = pd.read_csv(written.folder / "report.csv")
+    assert list(table.columns) == list(facts["runs"][0])
+    for row, run in zip(table.to_dict("records"), facts["runs"], strict=True):
+        for key in ("run_id", "best_val_acc", "train_loss", "error", "test_acc"):
+            assert row[key] == run[key] or (pd.isna(row[key]) and run[key] is None)
+    text = (written.folder / "report.md").read_text()
+    best = facts["best"]
+    assert f"**Validation accuracy: {percent(best['val_acc'])} (95 % interval" in text
+    assert f"| 1 | 16 | 1e-4 | 1 | {percent(best['val_acc'])} | {best['val_loss']:.4f} |" in text
+    for heading in ("Finished", "Diverged", "Failed", "Unfinished"):
+        assert f"\n## {heading} jobs\n" in text
+
+
+def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
+    assert written.best is not None
+    lines = [line.strip() for line in page.text.splitlines() if line.strip()]
+    start = lines.index("Best model: H=16, λ=1e-4, lr=1")
+    assert lines[start + 1].startswith(
+        f"Validation accuracy: {percent(written.best.val_acc)} (95 %"
+    )
+    assert lines[start + 2] == f"Test accuracy: {percent(written.best.test_acc or 0)}"
+
+
+def test_the_page_needs_nothing_but_itself(page: Page) -> None:
+    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    for name, value in page.attributes:
+        if name in ("src", "href", "xlink:href"):
+            assert (value or "").startswith(("data:image/png;base64,", "#"))
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert ("content", policy) in page.attributes
+
+
+def test_the_page_is_well_formed_and_described(page: Page) -> None:
+    assert page.open == []
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert page.tags.count("h1") == page.tags.count("main") == 1
+    assert page.tags.count("svg") == 2
+    named = [value for name, value in page.attributes if name in ("alt", "aria-label")]
+    assert any("16 hidden units" in (value or "") for value in named)
+    assert any("Loss of the best models" in (value or "") for value in named)
+
+
+def test_the_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
+    for run in facts["runs"]:
+        assert run["name"] in page.text
+    for run in facts["runs"][:4]:
+        assert page.text.count(percent(run["best_val_acc"])) >= 2  # in a heatmap and in the table
+    assert "diverged" in page.text
+    assert facts["failed"][0]["error"] in page.text
+
+
+def test_markup_of_runs_stays_text(written: Report, page: Page) -> None:
+    # The sweep's command, a run's value, its error, and a run's name hold it.
+    assert page.text.count(MARKUP) >= 4
+    assert "<script" not in (written.folder / "report.html").read_text()
+    markdown = (written.folder / "report.md").read_text()
+    assert MARKUP not in markdown
+    assert markdown.count(r"\<script\>alert(1)\</script\>\|\`\*x\*\`") >= 4
+    for table in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
+    store: Store, written: Report, swept: Sweep, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
+    assert sorted(before) == ["report.csv", "report.html", "report.json", "report.md"]
+    monkeypatch.setattr(report_module, "load_test", lambda *_: pytest.fail("it was read again"))
+    assert write_report(store, swept.name, folder / "reports") == written
+    assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
+    assert written.best is not None
+    history = store.client.get_metric_history(written.best.run_id, "test_acc")
+    assert [metric.value for metric in history] == [written.best.test_acc]
+
+
+def test_the_report_is_an_artifact_of_the_sweep(
+    store: Store, written: Report, swept: Sweep, tmp_path: Path
+) -> None:
+    for path in written.folder.iterdir():
+        copy = store.fetch(swept.run_id, f"report/{path.name}", tmp_path)
+        assert copy.read_bytes() == path.read_bytes()
+
+
+def test_test_images_that_have_moved_are_a_reason_not_an_error(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    sweep = train_sweep(store, folder, "moved", {})
+    run_id = store.runs(sweep)["run_id"].iloc[0]
+    config = yaml.safe_load(store.fetch(run_id, "config.yaml", tmp_path).read_text())
+    config["data"] |= {"name": "cifar10", "dir": "/no/such/folder"}
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    (changed / "config.yaml").write_text(yaml.safe_dump(config))
+    store.log_files(run_id, changed)
+
+    report = write_report(store, "moved", tmp_path)
+    assert report.best is not None
+    assert report.best.test_acc is None
+    assert "/no/such/folder" in (report.best.test_problem or "")
+    assert "Test accuracy: unknown: /no/such/folder" in (report.folder / "report.md").read_text()
+    (changed / "weights.npz").write_bytes(b"PK\x03\x04 not really")
+    store.log_files(run_id, changed)
+    report = write_report(store, "moved", tmp_path)
+    assert report.best is not None
+    assert "is damaged" in (report.best.test_problem or "")
+    assert "<img" not in (report.folder / "report.html").read_text()
+
+
+def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_path: Path) -> None:
+    train_sweep(store, folder, "div", {"learning_rate": 1e9}, {"learning_rate": 1e10})
+    report = write_report(store, "div", tmp_path)
+    assert report.best is None
+    sentence = summary_lines(report)[0]
+    assert sentence.startswith("No model to choose (2 jobs: 2 diverged): lower learning_rate")
+    assert sentence.endswith("1e9")
+    assert json.loads((report.folder / "report.json").read_text())["best"] is None
+    for name in ("report.html", "report.md"):
+        assert sentence.split("(")[0] in (report.folder / name).read_text()
+    assert len(pd.read_csv(report.folder / "report.csv")) == 2
+
+
+def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> None:
+    store.start_sweep(store.experiment("digits"), "none", "…")
+    report = write_report(store, "none", tmp_path)
+    assert summary_lines(report)[0].startswith("No model to choose (0 jobs)")
+
+
+def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path: Path) -> None:
+    for name in ("latest", "../x", "y"):
+        store.start_sweep(store.experiment("digits"), name, "…")
+        report = write_report(store, name, tmp_path)
+        assert (tmp_path / "latest").resolve() == report.folder
+        assert (tmp_path / "latest" / "report.html").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".._x", "latest", "latest_", "y"]
+    assert write_report(store, None, tmp_path).sweep == "y"
+
+
+def test_an_unknown_sweep_is_one_sentence_of_the_command(store: Store, written: Report) -> None:
+    command = ["--sweep", "nowhere", "--tracking-uri", store.uri]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.report", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("there is no sweep 'nowhere'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_store_that_does_not_exist_is_not_created(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"there is no store at .* yet: start a sweep"):
+        main([])
+    assert not outputs.exists()
+
+
+def test_the_command_prints_the_answer_and_where_the_report_is(
+    store: Store, written: Report, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--sweep", "s1", "--tracking-uri", store.uri])
+    assert not stop.value.code
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == summary_lines(written)[:3]
+    assert printed[3] == "7 jobs: 4 finished, 1 diverged, 1 failed, 1 unfinished"
+    assert printed[4] == f"Report: {outputs}/reports/s1/report.html"
+    assert Path(printed[4].removeprefix("Report: ")).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
+    with pytest.raises(report_module.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
+        write_report(store, "s1", Path("/dev/null"))
+
+
+FIRST = {"best_val_acc": 0.9, "best_val_loss": 0.3, "hidden_size": 64, "outcome": "finished"}
+
+
+@pytest.mark.parametrize(
+    ("second", "chosen"),
+    [
+        ({"best_val_acc": 0.91, "best_val_loss": 9.0, "hidden_size": 512}, 1),
+        ({"best_val_acc": 0.89, "best_val_loss": 0.1, "hidden_size": 8}, 0),
+        ({"best_val_loss": 0.2, "hidden_size": 512}, 1),
+        ({"hidden_size": 9}, 1),  # a number, not a text, which would come after 64
+        ({"hidden_size": 100}, 0),
+        ({}, 0),
+        ({"best_val_acc": 0.99, "outcome": "diverged"}, 0),
+        ({"best_val_acc": 0.99, "outcome": "unfinished"}, 0),
+        ({"best_val_acc": np.nan, "hidden_size": "abc", "outcome": "failed"}, 0),
+    ],
+)
+def test_the_choice_and_its_ties(second: dict[str, Any], chosen: int) -> None:
+    jobs = pd.DataFrame([FIRST, FIRST | second]).assign(job=[0, 1])
+    assert rank(jobs)["job"].iloc[0] == chosen
+    assert rank(jobs[::-1])["job"].iloc[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [  # Newcombe (1998), Statistics in Medicine 17:857–872, Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_the_interval_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
+    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_heatmap_holds_the_best_of_each_cell() -> None:
+    jobs = pd.DataFrame(
+        [
+            (8, 0, 0.1, "finished", 0.5, 100),
+            (8, 0, 0.1, "finished", 0.7, 100),
+            (8, 0, 0.1, "diverged", None, 100),
+            (8, 0, 1e9, "diverged", None, 100),
+            (8, 1e-4, 0.1, "finished", 1.0, 100),
+            (16, 0, 0.1, "unfinished", None, 100),
+            ("abc", 0, 0.1, "failed", None, None),
+        ],
+        columns=["hidden_size", "l2_reg", "learning_rate", "outcome", "best_val_acc", "num_val"],
+    )
+    small, large = heatmaps(jobs)
+    assert (small.hidden_size, large.hidden_size) == (8, 16)
+    assert small.learning_rates == [0.1, 1e9]
+    assert [[(c.outcome, c.val_acc) for c in row] for _, row in small.rows] == [
+        [("finished", 0.7), ("diverged", None)],
+        [("finished", 1.0), ("", None)],
+    ]
+    assert large.rows[0][1][0].outcome == "unfinished"
+    colours = [small.rows[i][1][0].colour for i in (0, 1)]
+    assert colours[0] > colours[1]  # the better one is darker
+
+
+def pixels(source: str) -> np.ndarray[Any, Any]:
+    data = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_hidden_units_are_drawn_by_their_norms_each_scaled_by_itself() -> None:
+    small, flat, large = np.array([0, 1, 2, 3]), np.full(4, 0.5), np.array([9, -9, 0, 0])
+    picture = draw_weights(np.stack([small, flat, large], axis=1).astype(float), (2, 2, 1))
+    image = pixels(picture.source)
+    assert image.shape == (5, 5, 4)
+    assert picture.units == 3
+    assert image[:2, :2, 0].tolist() == [[255, 0], [128, 128]]
+    assert image[:2, 3:, 1].tolist() == [[0, 85], [170, 255]]
+    assert image[2, :, 3].tolist() == [0] * 5
+    assert picture.width == picture.height == 560
+
+
+def test_colour_images_and_no_more_than_a_hundred_units() -> None:
+    rng = np.random.default_rng(0)
+    picture = draw_weights(rng.normal(size=(3072, 130)), (32, 32, 3))
+    image = pixels(picture.source)
+    assert picture.units == 100
+    assert image.shape == (329, 329, 4)
+    assert (image[..., 0] != image[..., 1]).any()
+    assert len(picture.source) < 600_000
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    assert [show(v) for v in (1e-4, 0.3, 1000, "abc", None)] == ["1e-4", "0.3", "1000", "abc", "–"]
+    assert [percent(v) for v in (0.97216, 1)] == ["97.2 %", "100.0 %"]
+    assert [duration(v) for v in (4.21, 59.97, 200, 7500)] == [
+        "4.2 s",
+        "1 min 0 s",
+        "3 min 20 s",
+        "2 h 5 min",
+    ]
