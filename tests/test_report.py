@@ -20,12 +20,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import report as report_module
+from pipeline import choice
+from pipeline.choice import rank, wilson
 from pipeline.config import Hyperparameters
 from pipeline.data import load_test
 from pipeline.figures import draw_weights, duration, heatmaps, percent, show
 from pipeline.model import Params, predict
-from pipeline.report import Report, main, rank, summary_lines, wilson, write_report
+from pipeline.page import Report
+from pipeline.report import main, summary_lines, write_report
 from pipeline.sweep import JobSpec, Place, train_jobs
 from pipeline.tracking import Store, Sweep
 from tests.conftest import DIGITS
@@ -238,7 +240,7 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
 ) -> None:
     before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
     assert sorted(before) == ["report.csv", "report.html", "report.json", "report.md"]
-    monkeypatch.setattr(report_module, "load_test", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
     assert write_report(store, swept.name, folder / "reports") == written
     assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
     assert written.best is not None
@@ -344,7 +346,7 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
-    with pytest.raises(report_module.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
+    with pytest.raises(choice.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
         write_report(store, "s1", Path("/dev/null"))
 
 

@@ -1,0 +1,212 @@
+"""Runs → a table → the choice: the best model, how sure that is, and its test accuracy."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from pipeline.config import Hyperparameters, PipelineError, parse_job
+from pipeline.data import load_test
+from pipeline.figures import GRID, show
+from pipeline.model import Params, predict
+from pipeline.tracking import Point, Store
+
+CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
+METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
+PARAMS = (*(field.name for field in fields(Hyperparameters)), "data.name")
+DATA = ("dataset", "dataset_digest", "num_train", "num_val")
+WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "best_epoch"]
+OUTCOMES = ("finished", "diverged", "failed", "unfinished")
+
+
+class ReportError(PipelineError):
+    """The report cannot be made."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The chosen model."""
+
+    name: str
+    run_id: str
+    hidden_size: int
+    l2_reg: float
+    learning_rate: float
+    best_epoch: int
+    val_acc: float
+    val_acc_ci95: tuple[float, float]
+    val_loss: float
+    num_val: int
+    test_acc: float | None
+    test_problem: str | None  # why there is no test_acc
+
+
+def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a sweep (of `Store.runs`), one row a job, always with the same columns."""
+    columns = {"job": "tags.job", "name": "name", "run_id": "run_id", "outcome": "tags.outcome"}
+    columns |= {key: f"params.{key}" for key in PARAMS}
+    columns |= {key: f"metrics.{key}" for key in METRICS}
+    columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "error")}
+    jobs = runs.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
+    jobs["outcome"] = jobs["outcome"].fillna("unfinished")
+    for key in PARAMS:
+        # As objects, for a missing value among whole numbers would make all of them floats.
+        jobs[key] = pd.Series([_parsed(text) for text in jobs[key]], jobs.index, dtype=object)
+    jobs[WHOLE] = jobs[WHOLE].apply(pd.to_numeric).astype("Int64")
+    times = runs.reindex(columns=["start_time", "end_time"])
+    start, end = (pd.to_datetime(times[key], utc=True) for key in times)
+    jobs["seconds"] = (end - start).dt.total_seconds()
+    return jobs
+
+
+def rank(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The jobs that finished, the best first: the choice is the first row.
+
+    The highest best_val_acc wins; among equals the lowest best_val_loss, then the smallest model,
+    then the first of the sweep.
+    """
+    keys = {"best_val_acc": False, "best_val_loss": True, "hidden_size": True, "job": True}
+    finished = jobs[jobs["outcome"] == "finished"]
+    return finished.sort_values(list(keys), ascending=list(keys.values()))
+
+
+def judge(store: Store, row: pd.Series[Any]) -> tuple[Best, Params | None]:
+    """How good the chosen model is, and its weights if they can be had.
+
+    The test split is read once in the life of a run: the accuracy on it is kept as a metric.
+    """
+    weights, problem = None, None
+    test_acc = plain(row["test_acc"])
+    hits = round(row["best_val_acc"] * row["num_val"])
+    try:
+        weights = load_weights(store, row["run_id"])
+        if test_acc is None:
+            test_acc = measure_test(store, row["run_id"], weights, row["best_epoch"])
+    except PipelineError as error:
+        problem = " ".join(str(error).split())
+    best = Best(
+        name=row["name"],
+        run_id=row["run_id"],
+        hidden_size=row["hidden_size"],
+        l2_reg=row["l2_reg"],
+        learning_rate=row["learning_rate"],
+        best_epoch=int(row["best_epoch"]),
+        val_acc=float(row["best_val_acc"]),
+        val_acc_ci95=wilson(hits, int(row["num_val"])),
+        val_loss=float(row["best_val_loss"]),
+        num_val=int(row["num_val"]),
+        test_acc=test_acc,
+        test_problem=problem if test_acc is None else None,
+    )
+    return best, weights
+
+
+def load_weights(store: Store, run_id: str) -> Params:
+    """The weights of a run's best epoch, a population of one.
+
+    Raises:
+        PipelineError: the run has none that can be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = store.fetch(run_id, "weights.npz", Path(folder))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                W1, b1, W2, b2 = (file[key] for key in Params._fields)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ReportError(f"weights.npz of run {run_id} is damaged ({error})") from error
+    return Params(W1[None], b1[None, None], W2[None], b2[None, None])
+
+
+def measure_test(store: Store, run_id: str, weights: Params, epoch: int) -> float:
+    """Read the test split, and log the share of its images that a run's model predicts right.
+
+    Raises:
+        PipelineError: the run's configuration or the test split cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        text = store.fetch(run_id, "config.yaml", Path(folder)).read_text(encoding="utf-8")
+    job = parse_job(yaml.safe_load(text))
+    X, y = load_test(job.data, job.hyperparameters.dtype)
+    test_acc = float((predict(weights, X)[0] == y).mean())
+    store.log(run_id, [Point(int(epoch), int(time.time() * 1000), {"test_acc": test_acc})])
+    return test_acc
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval for a share (Wilson, 1927), which holds near 0 and 1 too."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def counted(jobs: pd.DataFrame) -> str:
+    """How many jobs there are, and how many with which outcome."""
+    counts = [(outcome, int((jobs["outcome"] == outcome).sum())) for outcome in OUTCOMES]
+    parts = ", ".join(f"{n} {outcome}" for outcome, n in counts if n)
+    return f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}{': ' if parts else ''}{parts}"
+
+
+def no_best(jobs: pd.DataFrame) -> str:
+    """Why there is no model to choose, and what to do."""
+    diverged = jobs[jobs["outcome"] == "diverged"]
+    errors = jobs["error"].dropna()
+    advice = "start the sweep again"
+    if len(diverged):
+        smallest = show(diverged["learning_rate"].min())
+        advice = f"lower learning_rate, the smallest that diverged was {smallest}"
+    elif len(errors):
+        advice = f"the first that failed says: {' '.join(errors.iloc[0].split())}"
+    return f"No model to choose ({counted(jobs)}): {advice}"
+
+
+def notes(jobs: pd.DataFrame, best: Best | None) -> Iterator[str]:
+    """What one should know before trusting the choice."""
+    if best is None:
+        return
+    others = rank(jobs)[1:]
+    if len(others):
+        close = int((others["best_val_acc"] >= best.val_acc_ci95[0]).sum())
+        yield (
+            f"Of the other {len(others)} finished models, {close} have a validation accuracy "
+            "within that interval: how they compare with the best is not certain."
+        )
+    for key in GRID:
+        tried = sorted(pd.to_numeric(jobs[jobs["num_val"].notna()][key]).dropna().unique())
+        value = getattr(best, key)
+        if len(tried) > 2 and value in (tried[0], tried[-1]) and value > 0:
+            end, more = ("smallest", "smaller") if value == tried[0] else ("largest", "larger")
+            yield f"{key}={show(value)} is the {end} that was tried: a {more} one may be better."
+    if jobs["dataset_digest"].nunique() > 1:
+        yield "The models were trained on different data: their accuracies do not compare."
+    if (jobs["outcome"] == "unfinished").any():
+        yield "Jobs that have not ended were not considered."
+
+
+def _parsed(text: Any) -> Any:
+    """A parameter as the number that its text is, if it is one."""
+    for kind in (int, float):
+        try:
+            number = kind(text)
+            if math.isfinite(number):
+                return number
+        except (ValueError, OverflowError):
+            continue
+    return text
+
+
+def plain(value: Any) -> Any:
+    """A value of a DataFrame for JSON: null for what is missing or not finite."""
+    if pd.isna(value) or value in (math.inf, -math.inf):
+        return None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,161 @@
+"""What a report says: the facts as JSON has them, and the same as Markdown and as an HTML page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from pipeline.choice import CURVES, DATA, PARAMS, Best, notes, plain, rank
+from pipeline.data import SOURCES
+from pipeline.figures import (
+    COLOURS,
+    GRID,
+    MARKERS,
+    Curves,
+    draw_curves,
+    draw_weights,
+    heatmaps,
+    percent,
+    show,
+    tables,
+)
+from pipeline.model import Params
+from pipeline.tracking import Store
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says first, and where it is."""
+
+    sweep: str
+    folder: Path  # of report.html, report.md, report.csv and report.json
+    jobs: str  # how many had which outcome
+    best: Best | None
+    problem: str | None  # why there is no best, and what to do
+
+
+def varied(jobs: pd.DataFrame) -> list[str]:
+    """The values that tell the jobs apart: those of the grid, and what else was swept."""
+    return [key for key in PARAMS if key in GRID or jobs[key].nunique() > 1]
+
+
+def gather(report: Report, command: str, jobs: pd.DataFrame) -> dict[str, Any]:
+    """All facts of a report, as JSON has them."""
+
+    def apart(outcome: str, **more: str) -> list[dict[str, Any]]:
+        keys = {key: key for key in ("job", "name", "run_id", *GRID)} | more
+        chosen = jobs[jobs["outcome"] == outcome][list(keys.values())]
+        return _records(chosen.set_axis(list(keys), axis=1))
+
+    first = jobs[jobs["dataset"].notna()][:1]
+    return {
+        "sweep": report.sweep,
+        "command": command,
+        "jobs": report.jobs,
+        **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
+        "shared": {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1},
+        "best": asdict(report.best) if report.best else None,
+        "problem": report.problem,
+        "notes": list(notes(jobs, report.best)),
+        "runs": _records(jobs),
+        "diverged": apart("diverged", epoch="diverged_epoch"),
+        "failed": apart("failed", error="error"),
+        "unfinished": apart("unfinished"),
+    }
+
+
+def answer(report: Report) -> list[str]:
+    """The report in three lines; in one if there is no best model."""
+    best = report.best
+    if best is None:
+        return [report.problem or ""]
+    low, high = best.val_acc_ci95
+    test = f"unknown: {best.test_problem}" if best.test_acc is None else percent(best.test_acc)
+    return [
+        f"Best model: H={best.hidden_size}, λ={show(best.l2_reg)}, lr={show(best.learning_rate)}",
+        f"Validation accuracy: {percent(best.val_acc)} "
+        f"(95 % interval: {percent(low)} to {percent(high)}, {best.num_val:,} images)",
+        f"Test accuracy: {test}",
+    ]
+
+
+def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was run."""
+    sizes = f"{show(facts['num_train'])} training and {show(facts['num_val'])} validation images"
+    return [
+        ("Command", facts["command"]),
+        ("Jobs", facts["jobs"]),
+        ("Data", f"{show(facts['dataset'])}, {sizes}, digest {show(facts['dataset_digest'])}"),
+        ("Same for all", ", ".join(f"{k}={show(v)}" for k, v in facts["shared"].items())),
+    ]
+
+
+def markdown(report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame) -> str:
+    """The report as Markdown: all but the drawings."""
+    lines = [f"# Report of sweep {_escaped(report.sweep)}", ""]
+    lines += [f"**{_escaped(line)}**  " for line in answer(report)]
+    lines += ["", *(f"- {_escaped(note)}" for note in facts["notes"])]
+    for table in tables(jobs, varied(jobs)):
+        rows = [table.header, ["---"] * len(table.header), *table.rows]
+        lines += ["", f"## {table.outcome.capitalize()} jobs", ""]
+        lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+    lines += ["", "## What was run", ""]
+    lines += [f"- {key}: {_escaped(value)}" for key, value in settings(facts)]
+    return "\n".join(lines) + "\n"
+
+
+def html(
+    report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame, drawings: Mapping[str, Any]
+) -> str:
+    """The report as one page that needs nothing else."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": percent, "show": show}
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        answer=answer(report),
+        notes=facts["notes"],
+        settings=settings(facts),
+        tables=tables(jobs, varied(jobs)),
+        **drawings,
+    )
+
+
+def draw(store: Store, jobs: pd.DataFrame, weights: Params | None) -> dict[str, Any]:
+    """The drawings of the page: heatmaps, the curves of the best models, the chosen one's W1."""
+    top = rank(jobs)[: len(MARKERS)]
+    histories = [
+        Curves(store.curves(run_id, CURVES), int(epoch))
+        for run_id, epoch in zip(top["run_id"], top["best_epoch"], strict=True)
+    ]
+    first_layer = None
+    if weights is not None:
+        image_shape = SOURCES[top["dataset"].iloc[0]].image_shape
+        first_layer = draw_weights(weights.W1[0], image_shape)
+    return {
+        "heatmaps": heatmaps(jobs),
+        "models": list(zip(top["name"], COLOURS, MARKERS.values(), strict=False)),
+        "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
+        "first_layer": first_layer,
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.astype(object).to_dict("records")
+    return [{str(key): plain(value) for key, value in row.items()} for row in rows]
+
+
+def _escaped(text: str) -> str:
+    """Text for one line of Markdown, in which nothing is markup."""
+    return re.sub(r"([\\`*\[\]<>|~])", r"\\\1", " ".join(text.split()))
