@@ -133,14 +133,16 @@ def scikit_learn(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
     """One call of MLPClassifier.partial_fit a model: a single step on 200 images."""
     from benchmarks.peers.sklearn_grid import classifier
 
-    models = [classifier(job) for job in jobs]
-    starts = itertools.cycle(range(0, len(data.X_train) - BATCH + 1, BATCH))
+    X, y = data.X_train, data.y_train
+    models = [
+        classifier(job).partial_fit(X[:BATCH], y[:BATCH], classes=range(CLASSES)) for job in jobs
+    ]
+    starts = itertools.cycle(range(0, len(X) - BATCH + 1, BATCH))
 
     def step() -> None:
         for model in models:
             start = next(starts)
-            rows = slice(start, start + BATCH)
-            model.partial_fit(data.X_train[rows], data.y_train[rows], range(CLASSES))
+            model.partial_fit(X[start : start + BATCH], y[start : start + BATCH])
 
     return step
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import psutil
 from threadpoolctl import threadpool_info
 
@@ -27,7 +26,11 @@ from pipeline.config import ROOT, outputs_dir
 CORES = joblib.cpu_count()
 PACKAGES = ("numpy", "scipy", "scikit-learn", "hydra-core", "mlflow", "pandas", "joblib")
 PACKAGES += ("torch", "optuna", "ray")
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+LOCAL = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # its servers then listen on 127.0.0.1, on any system
+}
 
 
 def arguments(text: str | None, repeats: int) -> argparse.ArgumentParser:
@@ -120,7 +123,7 @@ def start(command: Sequence[str], folder: Path, **extra: str) -> subprocess.Pope
     os.sync()  # what the previous command wrote is on disk, and not this one's burden
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            parts, cwd=folder, env=os.environ | QUIET | outputs | extra, stdout=log, stderr=log
+            parts, cwd=folder, env=os.environ | LOCAL | outputs | extra, stdout=log, stderr=log
         )
 
 
@@ -144,13 +147,15 @@ def check(code: int, command: Sequence[str], folder: Path, samples: Samples) -> 
     return code == 0
 
 
+def note_phases(folder: Path, samples: Samples) -> None:
+    """Keep what `benchmarks.phases` has left in a folder."""
+    path = folder / "phases.json"
+    if path.exists():
+        samples.notes.setdefault("phases", []).append(json.loads(path.read_text()))
+
+
 @contextmanager
 def fresh_folder() -> Iterator[Path]:
     """A folder for one command, gone after it."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def median(values: Sequence[float]) -> float:
-    """The value in the middle."""
-    return float(np.median(values))

@@ -1,4 +1,4 @@
-"""One SGD step of 64 models, 16 each of H = 32, 64, 128 and 256, batch 200: python -m benchmarks.step.
+"""One SGD step of 64 models, 16 each of four hidden sizes: python -m benchmarks.step.
 
 Every contender lives in processes of its own, which wait between its turns; one that trains in
 shards has one process a core, and its time is that of the slowest.
@@ -23,6 +23,7 @@ from benchmarks.measure import CORES, Samples, arguments, interleave, save
 from pipeline.population import plan
 
 TURN_SECONDS = 1.0  # how long a contender steps at each turn, about
+QUICK_SECONDS = 0.02
 REST_SECONDS = 0.2  # between turns: the threads of the one before go to sleep
 MIN_STEPS = 3
 
@@ -49,18 +50,20 @@ def variants(cores: int) -> list[Variant]:
 class Contender:
     """The processes of a variant."""
 
-    def __init__(self, variant: Variant, D: int, sizes: Sequence[int], images: int) -> None:
+    def __init__(self, variant: Variant, D: int, quick: bool) -> None:
         """Start them; each warms up."""
         spawn = multiprocessing.get_context("spawn")
         barrier = spawn.Barrier(variant.processes)
         self.samples, self._ends = Samples(command=variant.name), []
         for shard in range(variant.processes):
             end, other = spawn.Pipe()
-            work = (variant, shard, D, sizes, images, barrier, other)
+            work = (variant, shard, D, quick, barrier, other)
             spawn.Process(target=serve, args=work, daemon=True).start()
+            other.close()  # the process has its own; should it die, `recv` fails
             self._ends.append(end)
         warm = max(end.recv() for end in self._ends)
-        self._steps = max(MIN_STEPS, round(TURN_SECONDS / warm))
+        seconds = QUICK_SECONDS if quick else TURN_SECONDS
+        self._steps = max(MIN_STEPS, round(seconds / warm))
 
     def turn(self) -> None:
         """Make some steps, and note the time of one."""
@@ -79,8 +82,7 @@ def serve(
     variant: Variant,
     shard: int,
     D: int,
-    sizes: Sequence[int],
-    images: int,
+    quick: bool,
     barrier: Barrier,
     connection: Connection,
 ) -> None:
@@ -89,7 +91,8 @@ def serve(
         import torch
 
         torch.set_num_threads(variant.threads)
-    data, jobs = random_data(D, images), grid(sizes)
+    data = random_data(D, 2_000 if quick else 10_000)
+    jobs = grid((8, 16) if quick else (32, 64, 128, 256))
     (wave,) = plan(jobs, D, CLASSES, variant.processes, sys.maxsize)
     step = MAKERS[variant.maker](data, [jobs[i] for i in sorted(wave[shard].jobs)])
     with threadpool_limits(variant.threads):
@@ -110,10 +113,9 @@ def _time_of(step: Callable[[], object], steps: int, barrier: Barrier) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure at D = 3072, 784 and 64."""
     options = arguments(__doc__, repeats=11).parse_args(argv)
-    sizes, images = ((8, 16), 2_000) if options.quick else ((32, 64, 128, 256), 10_000)
     results: dict[str, dict[str, object]] = {}
     for D in (3072, 784, 64):
-        contenders = [Contender(variant, D, sizes, images) for variant in variants(CORES)]
+        contenders = [Contender(variant, D, options.quick) for variant in variants(CORES)]
 
         def keep(D: int = D, contenders: Sequence[Contender] = contenders) -> None:
             results[str(D)] = {c.samples.command: asdict(c.samples) for c in contenders}

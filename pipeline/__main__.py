@@ -20,7 +20,6 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import (
     ROOT,
     PipelineError,
-    default_tracking_uri,
     outputs_dir,
     parse_tracking,
 )
@@ -146,7 +145,10 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
 
     report = write_report(store, sweep.name, outputs_dir() / "reports")
     print(*summary_lines(report), sep="\n")
-    print(f"All runs: {'make ui' if store.uri == default_tracking_uri() else store.uri}")
+    # Without this type, the UI opens on its view of language models.
+    page = f"#/experiments/{sweep.experiment_id}/runs?workflowType=machine_learning"
+    server = store.uri if store.uri.startswith("http") else "make ui, then http://127.0.0.1:5000"
+    print(f"All runs: {server}/{page}")
     code = code or int(report.best is None)
     store.end_run(sweep.run_id, "FAILED" if code else "FINISHED")
     return code

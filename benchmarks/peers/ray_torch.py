@@ -33,7 +33,7 @@ def main() -> None:
     """Train the grid."""
     task = Task.read(Path(sys.argv[1]))
     data = task.load()
-    ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=str(Path("ray").absolute()))
+    ray.init(include_dashboard=False, _temp_dir=str(Path("ray").absolute()))
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trial, task=task, data=data), {"cpu": 1}),
         param_space={key: tune.grid_search(list(values)) for key, values in task.grid.items()},

@@ -1,7 +1,8 @@
 """scikit-learn's GridSearchCV over MLPClassifier on all cores: … TASK.json.
 
-scikit-learn draws its own initial weights, has no decay per epoch and scores a model after its last
-epoch only. Its penalty is alpha/2 ΣW² over the sum of a batch's losses, so alpha is 2λ × batch size.
+scikit-learn draws its own initial weights, has no decay per epoch and scores a model after its
+last epoch only. Its penalty is alpha/2 ΣW² over the sum of a batch's losses, so alpha is
+2λ × batch size.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""One sweep of this project with timers inside: python -m benchmarks.phases -m [overrides].
+
+Leaves phases.json in the working directory: the seconds within each phase. Training runs in the
+background while the main thread tracks, so the phases may add up to more than the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+STORE_CALLS = ("start_run", "log_dataset", "log", "log_files", "end_run")
+
+
+class Phases:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def time(self, phase: str, owner: Any, name: str) -> None:
+        """Put a timer around a function or method."""
+        function: Callable[..., Any] = getattr(owner, name)
+
+        @wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds[phase] += time.perf_counter() - began
+
+        setattr(owner, name, timed)
+
+
+def main() -> None:
+    """Run the app as python -m pipeline does."""
+    from hydra_plugins.population.compose import Composer
+    from hydra_plugins.population.launcher import PopulationLauncher
+    from pipeline import __main__ as app
+    from pipeline import report, sweep
+    from pipeline.tracking import Store
+
+    phases = Phases()
+    began = psutil.Process().create_time()
+    phases.seconds["start and imports"] = time.time() - began
+    phases.time("store and sweep's run", app.SweepStart, "on_multirun_start")
+    phases.time("composing", Composer, "compose")
+    phases.time("folders and logs", PopulationLauncher, "_open")
+    phases.time("data", sweep, "load")
+    phases.time("data", sweep, "share")
+    phases.time("training", sweep, "train_wave")
+    for name in STORE_CALLS:
+        phases.time("tracking", Store, name)
+    phases.time("report", report, "write_report")
+    try:
+        app.main()
+    finally:
+        phases.seconds["whole"] = time.time() - began
+        Path("phases.json").write_text(json.dumps(phases.seconds))
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "pipeline"
+    main()

@@ -1,0 +1,145 @@
+"""Whole sweeps, from the command to the report: python -m benchmarks.sweep.
+
+On the digits, and on CIFAR-10 if $CIFAR10_DIR names a folder with its files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import pipeline.__main__  # noqa: F401 (what conf/ refers to)
+from benchmarks.measure import Samples, arguments, fresh_folder, interleave, note_phases, run, save
+from benchmarks.peers.task import Task
+from pipeline.config import ROOT, DataConfig
+from pipeline.tracking import Store
+
+SWEEP = ("python", "-m", "pipeline", "-m")
+PHASES = ("python", "-m", "benchmarks.phases", "-m")
+PEERS = {
+    "optuna, 1 at a time": ("optuna_torch", "task.json", "1"),
+    "optuna, 2 at a time": ("optuna_torch", "task.json", "2"),
+    "ray tune": ("ray_torch", "task.json"),
+    "scikit-learn": ("sklearn_grid", "task.json"),
+}
+QUICK_GRID = {"hidden_size": "16,32", "l2_reg": "0,1e-4", "learning_rate": "0.1"}
+CIFAR10_GRID = {
+    "hidden_size": "32,64,128,256",
+    "l2_reg": "0,1e-4,1e-3,2e-3",
+    "learning_rate": "0.03,0.1,0.2,0.3",
+}
+CIFAR10_VALUES = {"batch_size": 200, "weight_std": 0.02}
+
+
+def digits(quick: bool) -> tuple[list[str], Task]:
+    """The command of `make sweep`, and the same for the peers."""
+    few = ["num_epochs=2"] if quick else []
+    overrides = ["experiment=digits", *few]
+    swept = QUICK_GRID if quick else None
+    return overrides + _lines(swept or {}), _task(overrides, swept)
+
+
+def cifar10(quick: bool) -> tuple[list[str], Task]:
+    """64 models for two epochs."""
+    values = [*_lines(CIFAR10_VALUES), f"num_epochs={1 if quick else 2}"]
+    overrides = ["data=cifar10", "data.dir=$CIFAR10_DIR", *values]
+    swept = QUICK_GRID if quick else CIFAR10_GRID
+    return overrides + _lines(swept), _task([os.path.expandvars(o) for o in overrides], swept)
+
+
+DATA = {"digits": digits, "cifar10": cifar10}
+
+
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def _task(overrides: Sequence[str], swept: Mapping[str, str] | None) -> Task:
+    """What a sweep trains, read from conf/ so that it is the same for all."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", list(overrides), return_hydra_config=True)
+    values = {
+        key: config[key] for key in config if key not in ("data", "tracking", "hydra", "experiment")
+    }
+    grid = swept or config.hydra.sweeper.params
+    data = OmegaConf.to_container(config.data)
+    assert isinstance(data, dict)
+    return Task(
+        data=DataConfig(**{str(key): value for key, value in data.items()}),
+        values=values,
+        grid={str(key): [_number(v) for v in str(text).split(",")] for key, text in grid.items()},
+    )
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
+
+
+def measure_ours(command: Sequence[str], samples: Samples) -> None:
+    """Run a sweep of this project, and note what it found."""
+    with fresh_folder() as folder:
+        if run(command, folder, samples):
+            store = Store(f"sqlite:///{folder}/outputs/mlflow.db")
+            jobs = store.runs(store.find_sweep())
+            samples.notes |= {
+                "best_val_acc": float(jobs["metrics.best_val_acc"].max()),
+                "jobs": len(jobs),
+                "diverged": int((jobs["tags.outcome"] == "diverged").sum()),
+            }
+        note_phases(folder, samples)
+
+
+def measure_peer(script: Sequence[str], task: Task, samples: Samples) -> None:
+    """Run a peer, and note what it found."""
+    with fresh_folder() as folder:
+        task.write(folder / "task.json")
+        home = {"HOME": str(folder)} if script[0] == "ray_torch" else {}  # Ray leaves a token there
+        command = ["python", "-m", f"benchmarks.peers.{script[0]}", *script[1:]]
+        if run(command, folder, samples, **home):
+            samples.notes |= json.loads((folder / "result.json").read_text())
+
+
+def measure(name: str, quick: bool, repeats: int) -> None:
+    """Measure the sweep on one dataset."""
+    overrides, task = DATA[name](quick)
+    samples = {key: Samples() for key in ("population", "basic", *PEERS, "population, timed")}
+    basic = [*SWEEP, *overrides, "hydra/launcher=basic"]
+    timed = [*PHASES, *overrides]
+    contenders: list[Callable[[], None]] = [
+        partial(measure_ours, [*SWEEP, *overrides], samples["population"]),
+        partial(measure_ours, basic, samples["basic"]),
+        *(partial(measure_peer, PEERS[peer], task, samples[peer]) for peer in PEERS),
+        partial(measure_ours, timed, samples["population, timed"]),
+    ]
+
+    def keep() -> None:
+        results = {key: asdict(value) for key, value in samples.items()}
+        values = {"epochs": task.values["num_epochs"], "batch_size": task.values["batch_size"]}
+        grid = {key: list(value) for key, value in task.grid.items()}
+        save(f"sweep-{name}", quick, {"values": values, "grid": grid, "contenders": results})
+
+    interleave(contenders, repeats, keep)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure on the digits and, where it is, on CIFAR-10."""
+    parser = arguments(__doc__, repeats=3)
+    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
+    options = parser.parse_args(argv)
+    for name in options.data:
+        if name == "cifar10" and not Path(os.environ.get("CIFAR10_DIR", "")).is_absolute():
+            print("CIFAR-10 is skipped: CIFAR10_DIR names no folder with its files")
+        else:
+            measure(name, options.quick, 1 if options.quick else options.repeats)
+
+
+if __name__ == "__main__":
+    main()
