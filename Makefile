@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
+BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint ui clean
+.PHONY: help setup sweep test lint ui bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +39,18 @@ ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5000} --workers 1 \
 	  --backend-store-uri "$$($(BIN)/python -c 'from pipeline.config import default_tracking_uri as uri; print(uri())')"
+
+bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md
+	$(BENCH)/python -m benchmarks $(ARGS)
+
+# What this project is measured against is installed apart: the lock file, then the extra.
+.venv-bench/.complete: $(SETUP) benchmarks/constraints.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BENCH)/python --require-hashes -r requirements.lock \
+	  || $(BENCH)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BENCH)/pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  --constraint benchmarks/constraints.txt -e '.[bench]'
+	touch $@
 
 clean: ## remove .venv; outputs/ stays
 	rm -rf .venv

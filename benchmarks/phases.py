@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from hydra.core.plugins import Plugins
 
 STORE_CALLS = ("start_run", "log_dataset", "log", "log_files", "end_run")
 
@@ -44,8 +45,9 @@ class Phases:
 
 def main() -> None:
     """Run the app as python -m pipeline does."""
-    from hydra_plugins.population.compose import Composer
-    from hydra_plugins.population.launcher import PopulationLauncher
+    Plugins.instance()  # Hydra runs the modules of plugins anew when it looks for them
+
+    from hydra_plugins.population import launcher
     from pipeline import __main__ as app
     from pipeline import report, sweep
     from pipeline.tracking import Store
@@ -54,8 +56,8 @@ def main() -> None:
     began = psutil.Process().create_time()
     phases.seconds["start and imports"] = time.time() - began
     phases.time("store and sweep's run", app.SweepStart, "on_multirun_start")
-    phases.time("composing", Composer, "compose")
-    phases.time("folders and logs", PopulationLauncher, "_open")
+    phases.time("composing", launcher.Composer, "compose")
+    phases.time("folders and logs", launcher.PopulationLauncher, "_open")
     phases.time("data", sweep, "load")
     phases.time("data", sweep, "share")
     phases.time("training", sweep, "train_wave")

@@ -64,10 +64,9 @@ def _job_rows(part: Mapping[str, Any]) -> Rows:
     ours, stock = job_timings(part, "population"), job_timings(part, "stock")
     counts = sorted(ours)[1:]
     rows = [(f"this project, {n:,} jobs", 1000 * cost_per_job(ours, n), OURS) for n in counts]
-    measured = [n for n in sorted(stock)[1:]]
-    return rows + [
-        (f"Hydra + MLflow, {n:,} jobs", 1000 * cost_per_job(stock, n), OTHER) for n in measured
-    ]
+    for n in sorted(stock)[1:]:
+        rows.append((f"Hydra + MLflow, {n:,} jobs", 1000 * cost_per_job(stock, n), OTHER))
+    return rows
 
 
 def _colour(group: str) -> str:

@@ -30,18 +30,18 @@ STEP_NOTES = """\
 gather of its mini-batch: once for all models where they train together, once a model where they
 train one after another. The trainer and the floor run as one process a core, one BLAS thread each,
 the slower counts. The floor is X W1 and Xᵀ dH of every model and nothing else. All others run in
-one process with 1 thread and with as many as there are cores: the better is shown (named in the last
-column, processes × threads). scikit-learn makes the step as one `partial_fit` on 200 images.
+one process with 1 thread and with as many as there are cores: the better is shown (named in the
+last column, processes × threads). scikit-learn makes the step as one `partial_fit` on 200 images.
 """
 SWEEP_NOTES = """\
 Wall clock from the command to its report, each time from an empty store. All train the same grid on
 the same training images and validate on the same others. The trainer keeps BLAS at one thread by
 itself, so `hydra/launcher=basic` has no better thread count. The peers are in
 [benchmarks/peers/](../benchmarks/peers): PyTorch indexes tensors in memory, which is faster here
-than its DataLoader; Ray Tune reuses its workers; scikit-learn has no decay of the learning rate, and
-scores a model after its last epoch only. Optuna ran with one and with two trials at a time: the
-better is shown. The best validation accuracy shows that all did the same job; initial weights and
-the order of the images differ.
+than its DataLoader; Ray Tune reuses its workers and keeps its own records, without MLflow;
+scikit-learn has no decay of the learning rate, and scores a model after its last epoch only. Optuna
+ran with one and with two trials at a time: the better is shown. The best validation accuracy shows
+that all did the same job; initial weights and the order of the images differ.
 """
 PHASE_NOTES = """\
 The same sweep with timers inside (`python -m benchmarks.phases`). Training runs in the background
@@ -49,9 +49,10 @@ while the main thread tracks, so the phases may add up to more than the whole.
 """
 JOB_NOTES = """\
 Sweeps of tiny one-epoch jobs (H = 4, digits). A job's cost is the time of n jobs less that of two,
-over n − 2: composing, folders, logs, tracking, and for this project its report as well. The stock way
-is a Hydra app with the basic launcher and fluent MLflow calls
+over n − 2: composing, folders, logs, tracking, and for this project its report as well. The stock
+way is a Hydra app with the basic launcher and fluent MLflow calls
 ([stock_hydra.py](../benchmarks/peers/stock_hydra.py)); it reads its data once, not once a job.
+Where it was not run, its cost is extrapolated by the slope between the two numbers of jobs before.
 """
 MEMORY_NOTES = """\
 The sum of the proportional set sizes of all processes (a shared page counts once), sampled every
@@ -158,8 +159,8 @@ def job_section(part: Mapping[str, Any]) -> Iterator[str]:
         rows.append((f"{jobs:,}", spread(ours[jobs]), whole, *costs))
     head = ("Jobs", "this project, s", "stock, s", "ms a job", "stock, ms a job", "ratio")
     yield table(head, rows)
-    example = part["ways"]["stock"]["2"]["command"]
-    yield f"Commands: `{part['ways']['population']['2']['command']}` and `{example}`, with longer lists.\n"
+    examples = [f"`{part['ways'][way]['2']['command']}`" for way in ("population", "stock")]
+    yield f"Commands: {' and '.join(examples)}, with longer lists.\n"
     for samples in part["ways"]["timed"].values():
         yield from phase_table(samples)
 
@@ -205,9 +206,9 @@ def document(results: Mapping[str, Any], quick: bool) -> str:
     if quick:
         parts.append("**From `--quick`: it runs. The numbers mean nothing.**\n")
     parts.append(
-        "Written by `make bench`, which runs `python -m benchmarks.step`, `.sweep`, `.jobs`, `.memory`"
-        "\nand `.report`. Medians of interleaved repeats, with quartiles; the raw numbers are in\n"
-        "[benchmarks.json](benchmarks.json).\n\n![Bars of the tables below](benchmarks.svg)\n"
+        "Written by `make bench`, which runs `python -m benchmarks.step`, `.sweep`, `.jobs`,\n"
+        "`.memory` and `.report`. Medians of interleaved repeats, with quartiles; the raw numbers\n"
+        "are in [benchmarks.json](benchmarks.json).\n\n![Bars of what follows](benchmarks.svg)\n"
     )
     parts += target_section(results)
     if "step" in results:

@@ -196,7 +196,8 @@ def _job_targets(part: Mapping[str, Any]) -> Iterator[Target]:
     most = max(ours, default=0)
     if len(ours) > 1 and len(stock) > 1:
         ratio = cost_per_job(ours, most) / cost_per_job(stock, most)
-        yield _at_most(f"cost of a job at {most:,} jobs ÷ the stock way's", 0.25, ratio)
+        how = "" if most in stock else " (extrapolated)"
+        yield _at_most(f"cost of a job at {most:,} jobs ÷ the stock way's{how}", 0.25, ratio)
     for jobs in sorted(ours):
         if 2 * jobs in ours and jobs >= most / 4:
             ratio = ours[2 * jobs].median / ours[jobs].median
