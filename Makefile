@@ -38,7 +38,8 @@ ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	@echo "In some seconds: http://127.0.0.1:$${PORT:-5000}/#/experiments?workflowType=machine_learning"
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5000} --workers 1 \
-	  --backend-store-uri "$$($(BIN)/python -c 'from pipeline.config import default_tracking_uri as uri; print(uri())')"
+	  --backend-store-uri "$$($(BIN)/python -c 'from pipeline.config import default_tracking_uri as uri; print(uri())')" \
+	  --artifacts-destination "$$($(BIN)/python -c 'from pipeline.config import outputs_dir as out; print(out())')/mlartifacts"
 
 bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md
 	$(BENCH)/python -m benchmarks $(ARGS)

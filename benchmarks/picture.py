@@ -57,7 +57,7 @@ def _panels(results: Mapping[str, Any]) -> Sequence[tuple[str, str, Rows]]:
         peak = max(part["sweep"]["notes"]["peak_bytes"])
         rows = [("this project", peak / 1e6, OURS), ("bound", memory_bound(part) / 1e6, LIMIT)]
         panels.append(("Peak memory of a CIFAR-10 sweep", "MB", rows))
-    return panels
+    return [panel for panel in panels if panel[2]]
 
 
 def _job_rows(part: Mapping[str, Any]) -> Rows:

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import (
     ROOT,
     PipelineError,
+    default_tracking_uri,
     outputs_dir,
     parse_tracking,
 )
@@ -31,14 +33,15 @@ if TYPE_CHECKING:
 os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # conf/ builds on it
 
 
-def _values_explained() -> str:
-    """The values of conf/config.yaml with their comments, for --help."""
-    text = (ROOT / "conf" / "config.yaml").read_text()
-    values = text[text.index("\n\n") : text.index("\nhydra:")]
-    return values.strip().replace("$", "$$").replace("\n", "\n  ")
+def _explained(file: str, prefix: str = "") -> str:
+    """The values of a file of conf/ with their comments, for --help."""
+    text = (ROOT / "conf" / file).read_text().partition("\nhydra:")[0]
+    values = text[text.index("\n\n") :] if file == "config.yaml" else text
+    lines = (line for line in values.splitlines() if "#" in line or line.endswith(":"))
+    return "\n".join(f"  {prefix}{line}".replace("$", "$$") for line in lines if line[0] != "#")
 
 
-OmegaConf.register_new_resolver("values_explained", _values_explained, replace=True)
+OmegaConf.register_new_resolver("explained", _explained, replace=True)
 
 log = logging.getLogger("pipeline")
 
@@ -105,7 +108,7 @@ def open_store(config: DictConfig) -> tuple[Store, str]:
 
 def sweep_name(hydra_config: DictConfig) -> str:
     """The ID of a sweep: the last part of its folder."""
-    return Path(hydra_config.sweep.dir).name
+    return Path(hydra_config.sweep.dir).resolve().name
 
 
 class SweepStart(Callback):
@@ -122,8 +125,10 @@ class SweepStart(Callback):
             store, experiment = open_store(config)
             name = sweep_name(config.hydra)
             sweep = store.start_sweep(store.experiment(experiment), name, command)
-        except PipelineError as error:
+        except (PipelineError, CompactHydraException) as error:
             sys.exit(str(error))
+        except Exception:  # Hydra would warn, and go on without a sweep
+            sys.exit(traceback.format_exc())
         SweepStart.sweep = store, sweep
 
 
@@ -134,8 +139,15 @@ def main() -> None:
         app()
     except SystemExit as stop:
         code = stop.code
+    except KeyboardInterrupt:
+        print("interrupted: what had finished is kept", file=sys.stderr)
+        code = 130
     if SweepStart.sweep is not None:
-        code = _end_sweep(*SweepStart.sweep, code)
+        try:
+            code = _end_sweep(*SweepStart.sweep, code)
+        except PipelineError as error:
+            print(error, file=sys.stderr)
+            code = code or 1
     sys.exit(code)
 
 
@@ -143,15 +155,30 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
     """Write the report and end the sweep's run; returns the exit code, 1 if no model was chosen."""
     from pipeline.report import summary_lines, write_report
 
+    if store.runs(sweep).empty:  # it was stopped before its first job
+        store.forget(sweep)
+        return code or 1
     report = write_report(store, sweep.name, outputs_dir() / "reports")
     print(*summary_lines(report), sep="\n")
-    # Without this type, the UI opens on its view of language models.
-    page = f"#/experiments/{sweep.experiment_id}/runs?workflowType=machine_learning"
-    server = store.uri if store.uri.startswith("http") else "make ui, then http://127.0.0.1:5000"
-    print(f"All runs: {server}/{page}")
+    print(f"All runs: {_ui(store.uri)}/{_PAGE.format(sweep.experiment_id)}")
     code = code or int(report.best is None)
-    store.end_run(sweep.run_id, "FAILED" if code else "FINISHED")
+    killed = "KILLED" if code == 130 else "FAILED"
+    store.end_run(sweep.run_id, killed if code else "FINISHED")
     return code
+
+
+# Without this type, the UI opens on its view of language models.
+_PAGE = "#/experiments/{}/runs?workflowType=machine_learning"
+
+
+def _ui(uri: str) -> str:
+    """How to come to the UI of a store."""
+    if uri.startswith("http"):
+        return uri.rstrip("/")
+    server = "make ui"
+    if uri != default_tracking_uri():
+        server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
+    return f"{server}, then http://127.0.0.1:5000"
 
 
 if __name__ == "__main__":

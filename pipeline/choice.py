@@ -164,7 +164,7 @@ def no_best(jobs: pd.DataFrame) -> str:
     advice = "start the sweep again"
     if len(diverged):
         smallest = show(diverged["learning_rate"].min())
-        advice = f"lower learning_rate, the smallest that diverged was {smallest}"
+        advice = f"lower learning_rate (the smallest that diverged was {smallest}) or l2_reg"
     elif len(errors):
         advice = f"the first that failed says: {' '.join(errors.iloc[0].split())}"
     return f"No model to choose ({counted(jobs)}): {advice}"

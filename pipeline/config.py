@@ -40,12 +40,12 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "batch_size", "num_epochs"):
-            _check_whole(name, getattr(self, name), least=1)
-        _check_whole("seed", self.seed, least=0)
+            check_whole(name, getattr(self, name), least=1)
+        check_whole("seed", self.seed, least=0)
         for name in ("l2_reg", "weight_std"):
-            _check_real(name, getattr(self, name), zero=True)
+            check_real(name, getattr(self, name), zero=True)
         for name in ("learning_rate", "learning_rate_decay"):
-            _check_real(name, getattr(self, name), zero=False)
+            check_real(name, getattr(self, name), zero=False)
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype must be float32 or float64, not {self.dtype!r}")
 
@@ -103,7 +103,11 @@ def parse_job(values: Mapping[str, Any]) -> Job:
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or range.
     """
-    groups = {"data": DataConfig, "tracking": TrackingConfig}
+    groups = ("data", "tracking")
+    keys = [field.name for field in fields(Hyperparameters)] + list(groups)
+    for key in values:
+        if key not in keys:
+            raise ConfigError(f"unknown key {key}: the keys are {', '.join(keys)}")
     flat = {key: value for key, value in values.items() if key not in groups}
     return Job(
         hyperparameters=_build(Hyperparameters, flat, ""),
@@ -162,12 +166,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`, as a ConfigError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
-def _check_real(name: str, value: Any, *, zero: bool) -> None:
+def check_real(name: str, value: Any, *, zero: bool) -> None:
+    """Refuse what is not a finite number above 0, or 0 if `zero`, as a ConfigError."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         bound = "of at least 0" if zero else "above 0"

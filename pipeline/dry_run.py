@@ -19,7 +19,7 @@ CALIBRATION_STEPS = 5
 def describe(
     jobs: Sequence[Hyperparameters], data: Dataset, cores: int, memory: int
 ) -> Iterator[str]:
-    """Lines that say what `sweep` would train together.
+    """Lines that say what a sweep would train together.
 
     Args:
         jobs: all on this data, in its dtype.

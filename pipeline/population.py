@@ -75,9 +75,8 @@ def _shards(jobs: Sequence[Hyperparameters], wave: Iterable[int], cores: int) ->
     for members in populations.values():
         bins: list[list[int]] = [[] for _ in range(cores)]
         loads = [0] * cores
-        for i in sorted(
-            members, key=lambda i: -_work(jobs[i])
-        ):  # longest first to the least loaded
+        # The longest first, each to the core with the least to do.
+        for i in sorted(members, key=lambda i: -_work(jobs[i])):
             least = loads.index(min(loads))
             bins[least].append(i)
             loads[least] += _work(jobs[i])
@@ -94,9 +93,16 @@ class Board:
 
     def __init__(self, path: Path, jobs: int, epochs: int) -> None:
         """Create the file: per job and epoch the metrics, the time, and how the job stands."""
-        self.rows = np.memmap(
-            path, np.float64, "w+", shape=(jobs, epochs, len(Metrics._fields) + 2)
-        )
+        shape = (jobs + 1, epochs, len(Metrics._fields) + 2)  # the last row holds the stop sign
+        self.rows = np.memmap(path, np.float64, "w+", shape=shape)
+
+    def stop(self) -> None:
+        """Ask all shards to stop before their next step."""
+        self.rows[-1, 0, 0] = 1
+
+    def stopped(self) -> bool:
+        """Whether they were asked to."""
+        return bool(self.rows[-1, 0, 0])
 
     def write(self, job: int, end: EpochEnd) -> None:
         """Publish an epoch; its state comes last, so that no reader sees half a row."""
@@ -169,7 +175,7 @@ def _train_shard(
 ) -> str | None:
     try:
         with threadpool_limits(1, "blas"):
-            for end in train(jobs, data):
+            for end in train(jobs, data, board.stopped):
                 if end.best is not None:
                     save_weights(folders[end.model] / "weights.npz", end.best)
                 board.write(places[end.model], end)

@@ -11,6 +11,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ class JobRun:
         self._params: dict[str, Any] = {}  # likewise
         self._place = place
         self._run_id = ""
+        self._status = ""  # of the MLflow run, once it has ended
+        self.artifacts = Path()  # what MLflow gets as files when the job ends
         self.job: Job | None = None
         try:
             self.job = parse_job(spec.values)
@@ -82,18 +85,13 @@ class JobRun:
             self.fail(error)
 
     @property
-    def artifacts(self) -> Path:
-        """What MLflow gets as files when the job ends."""
-        return self.spec.folder / "artifacts"
-
-    @property
     def hyperparameters(self) -> Hyperparameters:
         """Of a job whose values were accepted."""
         assert self.job is not None
         return self.job.hyperparameters
 
-    def start(self, data: Dataset) -> None:
-        """Create the MLflow run, RUNNING."""
+    def start(self, data: Dataset, folder: Path) -> None:
+        """Create the MLflow run, RUNNING; what it gets as files is gathered below `folder`."""
         sizes = {"num_train": len(data.y_train), "num_val": len(data.y_val)}
         tags = {"dataset": data.name, "dataset_digest": data.digest}
         self._create_run(tags | {key: str(value) for key, value in sizes.items()})
@@ -102,7 +100,8 @@ class JobRun:
         self._place.store.log_dataset(
             self._run_id, data.name, data.digest, source, json.dumps(sizes)
         )
-        self.artifacts.mkdir(parents=True, exist_ok=True)
+        self.artifacts = folder / self._run_id
+        self.artifacts.mkdir()
         text = yaml.safe_dump(dict(self.spec.values), sort_keys=False, allow_unicode=True)
         (self.artifacts / "config.yaml").write_text(text)
 
@@ -120,13 +119,11 @@ class JobRun:
     @property
     def pending(self) -> bool:
         """Whether the next flush has something to write."""
-        return bool(self._points) or (self.outcome != "" and self.artifacts.exists())
+        return not self._status and (bool(self._points) or self.outcome != "")
 
     def flush(self) -> None:
         """Write what is new to the log and, in one call, to MLflow; end the run if it is over."""
-        for point in self._points:
-            values = " ".join(f"{key} {value:.4f}" for key, value in point.values.items())
-            self.spec.log.info("epoch %d: %s", point.epoch, values)
+        self._log_epochs()
         if not self.outcome:
             self._write({})
         else:
@@ -138,8 +135,7 @@ class JobRun:
             self.spec.log.info(self.summary())
             self._write(tags)
             self._place.store.log_files(self._run_id, self.artifacts)
-            self._place.store.end_run(self._run_id, "FINISHED")
-            shutil.rmtree(self.artifacts)
+            self._end("FINISHED")
         _close(self.spec.log)
 
     def fail(self, error: Exception, trace: str = "") -> None:
@@ -147,11 +143,29 @@ class JobRun:
         self.outcome, self.error = "failed", error
         if not self._run_id:
             self._create_run({})
+        self._log_epochs()
         self.spec.log.error("failed: %s%s", error, f"\n{trace}" if trace else "")
         self._write({"outcome": "failed", "error": str(error)})
-        self._place.store.end_run(self._run_id, "FAILED")
-        shutil.rmtree(self.artifacts, ignore_errors=True)
+        self._end("FAILED")
         _close(self.spec.log)
+
+    def kill(self) -> None:
+        """End as KILLED, if the run has begun and not ended: something stopped the whole sweep."""
+        if self._run_id and not self._status:
+            self._end("KILLED")
+            self.spec.log.warning("killed in epoch %d", self.epoch + 1)
+            _close(self.spec.log)
+
+    def _log_epochs(self) -> None:
+        for point in self._points:
+            values = " ".join(f"{key} {value:.4f}" for key, value in point.values.items())
+            self.spec.log.info("epoch %d: %s", point.epoch, values)
+
+    def _end(self, status: str) -> None:
+        self._place.store.end_run(self._run_id, status)
+        self._status = status
+        if self.artifacts.name:
+            shutil.rmtree(self.artifacts, ignore_errors=True)
 
     def summary(self) -> str:
         """How the job went, in one line."""
@@ -206,8 +220,14 @@ def train_jobs(
     for run in runs:
         if run.job is not None:
             groups[run.job.data_key].append(run)
-    for group in groups.values():
-        _train_group(group, cores, memory)
+    try:
+        for group in groups.values():
+            _train_group(group, cores, memory)
+    except BaseException:
+        for run in runs:
+            with suppress(PipelineError):  # it may be the store that is gone
+                run.kill()
+        raise
     return runs
 
 
@@ -268,17 +288,21 @@ def _train_wave(
     jobs = [run.hyperparameters for run in runs]
     members = [i for shard in wave for i in shard.jobs]
     for i in members:
-        runs[i].start(data)
+        runs[i].start(data, folder)
     board = Board(folder / "board", len(runs), max(jobs[i].num_epochs for i in members))
     folders = [run.artifacts for run in runs]
     with ThreadPoolExecutor(1) as background:
         training = background.submit(train_wave, wave, jobs, data, folders, board, cores)
         flush_at = time.monotonic() + FLUSH_SECONDS
-        while not training.done():
-            wait([training], POLL_SECONDS)
-            _look(board, members, runs, len(data.y_train), progress)
-            if time.monotonic() > flush_at:
-                flush_at = _flush(runs) + time.monotonic()
+        try:
+            while not training.done():
+                wait([training], POLL_SECONDS)
+                _look(board, members, runs, len(data.y_train), progress)
+                if time.monotonic() > flush_at:
+                    flush_at = _flush(runs) + time.monotonic()
+        except BaseException:
+            board.stop()
+            raise
     _look(board, members, runs, len(data.y_train), progress)
     _flush(runs)
     try:

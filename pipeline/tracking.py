@@ -10,12 +10,12 @@ import os
 import platform
 import sqlite3
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import pandas as pd
@@ -23,6 +23,7 @@ import pandas as pd
 from pipeline.config import ROOT, PipelineError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
@@ -41,6 +42,29 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 class TrackingError(PipelineError):
     """The store cannot be reached, or does not hold what was asked for."""
+
+
+STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _says_why(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """Turn what a store may raise into one sentence."""
+
+    @functools.wraps(method)
+    def wrapped(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except STORE_ERRORS as error:
+            task = method.__name__.replace("_", " ")
+            raise TrackingError(
+                f"MLflow at {self.uri} failed to {task} ({_reason(error)}): "
+                "mend it, then start the same command again"
+            ) from error
+
+    return wrapped
 
 
 @dataclass(frozen=True)
@@ -77,12 +101,13 @@ class Store:
                 _ask_server(uri)
             self.client = MlflowClient(uri)
             self.client.search_experiments(max_results=1)
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except STORE_ERRORS as error:
             raise TrackingError(
                 f"the MLflow store at tracking.uri={uri} cannot be opened ({_reason(error)}): "
                 "start that server or name another store"
             ) from error
 
+    @_says_why
     def experiment(self, name: str) -> str:
         """The ID of an experiment, which is created if need be."""
         found = self.client.get_experiment_by_name(name)
@@ -100,12 +125,14 @@ class Store:
                     raise
         return str(found.experiment_id)
 
+    @_says_why
     def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
         """Create the parent run of a sweep."""
         tags = {"kind": "sweep", "sweep": name, "command": command, **_provenance()}
         run = self.client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
         return _as_sweep(run)
 
+    @_says_why
     def start_run(
         self, experiment_id: str, name: str, tags: Mapping[str, str], sweep: Sweep | None
     ) -> str:
@@ -115,12 +142,14 @@ class Store:
         run = self.client.create_run(experiment_id, tags=all_tags, run_name=name)
         return str(run.info.run_id)
 
+    @_says_why
     def log_dataset(self, run_id: str, name: str, digest: str, source: str, sizes: str) -> None:
         """Say which data a run was trained on (`sizes`: JSON)."""
         dataset = Dataset(name, digest, "local", source, profile=sizes)
         context = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context)])
 
+    @_says_why
     def log(
         self,
         run_id: str,
@@ -142,22 +171,32 @@ class Store:
         for start in range(METRICS_A_CALL, len(metrics), METRICS_A_CALL):
             self.client.log_batch(run_id, metrics[start : start + METRICS_A_CALL])
 
+    @_says_why
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store the files of a folder as artifacts of a run."""
         self.client.log_artifacts(run_id, str(folder))
 
+    @_says_why
+    def forget(self, sweep: Sweep) -> None:
+        """Delete the run of a sweep that has no jobs."""
+        self.client.delete_run(sweep.run_id)
+
+    @_says_why
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
 
+    @_says_why
     def find_sweep(self, name: str | None = None) -> Sweep:
         """A sweep by its ID; without one, the latest.
 
         Raises:
             TrackingError: the store holds no such sweep.
         """
-        named = "" if name is None else f" AND tags.sweep = {_quoted(name)}"
-        found = next(self._search(f"tags.kind = 'sweep'{named}", page=1), None)
+        # A filter's text cannot hold both kinds of quotes, but `_` stands for any letter.
+        alike = "" if name is None else f""" AND tags.sweep LIKE '{name.replace("'", "_")}'"""
+        runs = self._search(f"tags.kind = 'sweep'{alike}", page=10)
+        found = next((run for run in runs if name in (None, run.data.tags["sweep"])), None)
         if found is not None:
             return _as_sweep(found)
         latest = itertools.islice(self._search("tags.kind = 'sweep'", page=3), 3)
@@ -166,6 +205,7 @@ class Store:
             raise TrackingError("there is no sweep yet: start one with python -m pipeline -m …")
         raise TrackingError(f"there is no sweep {name!r} in {self.uri}: the latest are {known}")
 
+    @_says_why
     def runs(self, sweep: Sweep) -> pd.DataFrame:
         """The jobs of a sweep in their order, one row a run.
 
@@ -174,7 +214,7 @@ class Store:
             (its last value) and tag a column `params.…`, `metrics.…`, `tags.…`; params and tags
             are text.
         """
-        jobs = f"tags.kind = 'job' AND tags.sweep = {_quoted(sweep.name)}"
+        jobs = f"tags.mlflow.parentRunId = '{sweep.run_id}'"
         rows = [
             {
                 "run_id": run.info.run_id,
@@ -191,6 +231,7 @@ class Store:
         rows.sort(key=lambda row: int(row["tags.job"]))
         return pd.DataFrame(rows)
 
+    @_says_why
     def curves(self, run_id: str, metrics: Sequence[str]) -> pd.DataFrame:
         """The per-epoch values of a run: a row an epoch, a column a metric."""
         series = {
@@ -238,11 +279,6 @@ def _as_sweep(run: Run) -> Sweep:
     return Sweep(tags["sweep"], run.info.run_id, run.info.experiment_id, tags["command"])
 
 
-def _quoted(text: str) -> str:
-    """Text for a search filter, whose strings cannot hold both kinds of quotes."""
-    return f'"{text}"' if "'" in text else f"'{text}'"
-
-
 def _reason(error: BaseException) -> str:
     """What the first of a chain of errors says: those wrapped around it say less in more words."""
     while error.__context__ is not None:
@@ -252,7 +288,7 @@ def _reason(error: BaseException) -> str:
 
 def _open_sqlite(uri: str) -> Path:
     """Create the store's tables, one process at a time; returns the folder for artifacts."""
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = Path(uri.removeprefix("sqlite:///")).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,7 +38,11 @@ class EpochEnd:
     best: Params | None  # with an outcome: the weights of its best epoch (K = 1), if there is one
 
 
-def train(population: Sequence[Hyperparameters], data: Dataset) -> Iterator[EpochEnd]:
+def train(
+    population: Sequence[Hyperparameters],
+    data: Dataset,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[EpochEnd]:
     """Train models that share data, dtype, batch size and seed, and so every mini-batch.
 
     A model's numbers are bitwise the same in any population, as long as BLAS runs on one thread:
@@ -47,6 +51,7 @@ def train(population: Sequence[Hyperparameters], data: Dataset) -> Iterator[Epoc
     Args:
         population: the models; their batch is at most the training set.
         data: X in the dtype of the models.
+        stopped: asked before each step; if it says so, training ends there.
 
     Yields:
         One `EpochEnd` per model and epoch, in the order of the epochs.
@@ -57,6 +62,8 @@ def train(population: Sequence[Hyperparameters], data: Dataset) -> Iterator[Epoc
     while stacks:
         epoch += 1
         for X, y in mini_batches(data, population[0], epoch, work):
+            if stopped():
+                return
             for stack in stacks:
                 stack.step(X, y, work)
         for stack in stacks:
@@ -154,6 +161,7 @@ class Stack:
         self.loss = np.zeros(len(jobs))  # the epoch's sum over images
         self.hits = np.zeros(len(jobs), np.int64)
 
+    @np.errstate(over="ignore")  # a rate beyond float32 is infinite, and its model diverges
     def _column(self, values: list[float]) -> Array:
         return np.array(values, self.params.W1.dtype)[:, None, None]
 

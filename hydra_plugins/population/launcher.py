@@ -50,14 +50,14 @@ class PopulationLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Train the jobs; a failed one is a failed JobReturn, in its place."""
         from pipeline.__main__ import place_of
+        from pipeline.config import PipelineError
         from pipeline.sweep import train_jobs
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.hydra_context.config_loader, self.config)
         configs = [composer.compose(overrides) for overrides in job_overrides]
-        cores = self.shards or joblib.cpu_count()
-        memory = int(self.max_memory * 1e9) if self.max_memory else None
+        cores, memory = self._limits()
         if self.dry_run:
             self._print_plan(configs, cores, memory)
             return []
@@ -67,11 +67,28 @@ class PopulationLauncher(Launcher):
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
         finally:
             HydraConfig.instance().cfg = before
-        place = place_of(self.config, self.config.hydra)
-        runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
+        try:
+            place = place_of(self.config, self.config.hydra)
+            runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
+        except PipelineError as error:
+            raise CompactHydraException(str(error)) from error
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
             self._close(config, job_return, run)
         return [job_return for _, job_return in jobs]
+
+    def _limits(self) -> tuple[int, int | None]:
+        """Shards at once, and bytes of memory."""
+        from pipeline.config import PipelineError, check_real, check_whole
+
+        try:
+            if self.shards is not None:
+                check_whole("hydra.launcher.shards", self.shards, least=1)
+            if self.max_memory is not None:
+                check_real("hydra.launcher.max_memory", self.max_memory, zero=False)
+        except PipelineError as error:
+            raise CompactHydraException(str(error)) from error
+        memory = None if self.max_memory is None else int(self.max_memory * 1e9)
+        return self.shards or joblib.cpu_count(), memory
 
     def _print_plan(self, configs: Sequence[DictConfig], cores: int, memory: int | None) -> None:
         from pipeline.__main__ import resolved
