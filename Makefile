@@ -53,5 +53,5 @@ bench: .venv-bench/.complete ## measure side by side with other tools, for hours
 	  --constraint benchmarks/constraints.txt -e '.[bench]'
 	touch $@
 
-clean: ## remove .venv; outputs/ stays
-	rm -rf .venv
+clean: ## remove what was set up; outputs/ stays
+	rm -rf .venv .venv-bench

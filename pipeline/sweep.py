@@ -151,6 +151,8 @@ class JobRun:
 
     def kill(self) -> None:
         """End as KILLED, if the run has begun and not ended: something stopped the whole sweep."""
+        if self.pending:
+            self.flush()
         if self._run_id and not self._status:
             self._end("KILLED")
             self.spec.log.warning("killed in epoch %d", self.epoch + 1)
