@@ -27,7 +27,7 @@ from pipeline.config import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.sweep import Place
+    from pipeline.jobrun import Place
     from pipeline.tracking import Store, Sweep
 
 os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # conf/ builds on it
@@ -49,7 +49,8 @@ log = logging.getLogger("pipeline")
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
 def app(config: DictConfig) -> float | None:
     """Train one job: Hydra calls this for a run, and for each job under its other launchers."""
-    from pipeline.sweep import JobSpec, train_jobs
+    from pipeline.jobrun import JobSpec
+    from pipeline.sweep import train_jobs
 
     hydra_config = cast(DictConfig, HydraConfig.get())
     spec = JobSpec(
@@ -82,7 +83,7 @@ def place_of(config: DictConfig, hydra_config: DictConfig) -> Place:
     Raises:
         CompactHydraException: the store cannot be opened.
     """
-    from pipeline.sweep import Place
+    from pipeline.jobrun import Place
 
     try:
         store, experiment = open_store(config)

@@ -20,13 +20,14 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
     "progress": set(),
     "tracking": {"config"},
     "dry_run": {"config", "data", "population", "train"},
-    "sweep": {"config", "data", "dry_run", "population", "progress", "tracking", "train"},
+    "jobrun": {"config", "data", "tracking", "train"},
+    "sweep": {"config", "data", "dry_run", "jobrun", "population", "progress"},
     "figures": {"config", "data"},
     "choice": {"config", "data", "figures", "model", "tracking"},
     "page": {"choice", "data", "figures", "model", "tracking"},
     "report": {"choice", "config", "page", "tracking"},
     "__init__": set(),
-    "__main__": {"config", "report", "sweep", "tracking"},
+    "__main__": {"config", "jobrun", "report", "sweep", "tracking"},
 }
 HOMES = {  # library: where alone it may be imported
     "hydra": {"__main__"},

@@ -25,10 +25,11 @@ from pipeline.choice import rank, wilson
 from pipeline.config import Hyperparameters
 from pipeline.data import load_test
 from pipeline.figures import draw_weights, duration, heatmaps, percent, show
+from pipeline.jobrun import JobSpec, Place
 from pipeline.model import Params, predict
 from pipeline.page import Report
 from pipeline.report import main, summary_lines, write_report
-from pipeline.sweep import JobSpec, Place, train_jobs
+from pipeline.sweep import train_jobs
 from pipeline.tracking import Store, Sweep
 from tests.conftest import DIGITS
 

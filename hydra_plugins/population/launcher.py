@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.population.compose import Composer
 
 if TYPE_CHECKING:
-    from pipeline.sweep import JobRun, JobSpec
+    from pipeline.jobrun import JobRun, JobSpec
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class PopulationLauncher(Launcher):
     def _open(self, config: DictConfig, number: int) -> tuple[JobSpec, JobReturn]:
         """What Hydra's run_job does before it calls the task: folder, .hydra/, log, callbacks."""
         from pipeline.__main__ import resolved
-        from pipeline.sweep import JobSpec
+        from pipeline.jobrun import JobSpec
 
         # HydraConfig.set_config would copy the whole node; this config belongs to this job alone.
         HydraConfig.instance().cfg = cast(HydraConf, config)

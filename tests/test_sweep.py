@@ -1,0 +1,108 @@
+"""Training the jobs of a sweep: what is kept when something goes wrong in the middle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import sweep as sweep_module
+from pipeline.config import Hyperparameters
+from pipeline.jobrun import JobSpec, Place
+from pipeline.sweep import train_jobs
+from pipeline.tracking import Store
+from tests.conftest import DIGITS
+
+Hyper = Callable[..., Hyperparameters]
+FOREVER = 100_000  # epochs
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+
+
+@pytest.fixture
+def place(store: Store, request: pytest.FixtureRequest) -> Place:
+    experiment = store.experiment("sweeps")
+    return Place(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
+
+
+def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
+    folder.mkdir(parents=True, exist_ok=True)
+    log = logging.Logger("job")
+    log.addHandler(logging.FileHandler(folder / "job.log", delay=True))
+    groups: dict[str, Any] = {"data": asdict(DIGITS), "tracking": {"uri": "x", "experiment": "x"}}
+    return JobSpec(number, {**asdict(values), **groups}, folder, log)
+
+
+def statuses(place: Place) -> dict[str, str]:
+    assert place.sweep is not None
+    runs = place.store.runs(place.sweep)
+    return dict(zip(runs["tags.job"], runs["status"], strict=True))
+
+
+def test_jobs_that_share_a_folder_keep_their_own_weights(
+    place: Place, hyper: Hyper, tmp_path: Path
+) -> None:
+    jobs = [hyper(hidden_size=h, num_epochs=1) for h in (4, 8, 4)]
+    specs = [job(i, tmp_path / "shared", values) for i, values in enumerate(jobs)]
+    train_jobs(specs, place, cores=2)
+    assert place.sweep is not None
+    runs = place.store.runs(place.sweep)
+    assert list(runs["status"]) == ["FINISHED"] * 3
+    for run_id, values in zip(runs["run_id"], jobs, strict=True):
+        with np.load(place.store.fetch(run_id, "weights.npz", tmp_path)) as file:
+            assert file["b1"].shape == (values.hidden_size,)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_interrupt_keeps_what_finished_and_stops_the_rest(
+    place: Place,
+    hyper: Hyper,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+) -> None:
+    look = sweep_module._look
+
+    def look_and_interrupt(board: Any, members: Any, runs: Any, *more: Any) -> None:
+        look(board, members, runs, *more)
+        if all(run.epoch >= 2 for run in runs):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_module, "_look", look_and_interrupt)
+    jobs = [hyper(num_epochs=2), hyper(num_epochs=FOREVER)]
+    specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+    with pytest.raises(KeyboardInterrupt):
+        train_jobs(specs, place, cores)
+    assert statuses(place) == {"0": "FINISHED", "1": "KILLED"}
+    assert "best val_acc" in (tmp_path / "0" / "job.log").read_text()
+    assert "killed in epoch" in (tmp_path / "1" / "job.log").read_text()
+
+
+def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
+    place: Place, hyper: Hyper, tmp_path: Path
+) -> None:
+    jobs = [hyper(num_epochs=1), hyper(hidden_size=10**12, seed=1)]
+    specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+    runs = train_jobs(specs, place, cores=2)
+    assert [run.outcome for run in runs] == ["finished", "failed"]
+    assert statuses(place) == {"0": "FINISHED", "1": "FAILED"}
+    assert "MemoryError" in str(runs[1].error)
+    log = (tmp_path / "1" / "job.log").read_text()
+    assert "Traceback" in log
+    assert "Unable to allocate" in log
+
+
+def test_waves_that_must_be_small_still_train_every_job(
+    place: Place, hyper: Hyper, tmp_path: Path
+) -> None:
+    specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, seed=i % 2)) for i in range(5)]
+    runs = train_jobs(specs, place, cores=2, memory=1)
+    assert [run.outcome for run in runs] == ["finished"] * 5
