@@ -13,6 +13,17 @@ from pipeline.config import DataConfig, Hyperparameters
 from pipeline.data import Dataset, load
 
 DIGITS = DataConfig(name="digits", dir=None, url=None, files={})
+SMALL = Hyperparameters(
+    hidden_size=16,
+    l2_reg=1e-4,
+    learning_rate=0.3,
+    learning_rate_decay=0.9,
+    batch_size=100,
+    num_epochs=3,
+    weight_std=0.1,
+    seed=0,
+    dtype="float32",
+)
 
 
 @pytest.fixture(scope="session")
@@ -22,20 +33,8 @@ def digits() -> Dataset:
 
 @pytest.fixture
 def hyper() -> Callable[..., Hyperparameters]:
-    base = Hyperparameters(
-        hidden_size=16,
-        l2_reg=1e-4,
-        learning_rate=0.3,
-        learning_rate_decay=0.9,
-        batch_size=100,
-        num_epochs=3,
-        weight_std=0.1,
-        seed=0,
-        dtype="float32",
-    )
-
     def change(**values: Any) -> Hyperparameters:
-        return replace(base, **values)
+        return replace(SMALL, **values)
 
     return change
 

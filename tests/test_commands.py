@@ -172,6 +172,7 @@ def test_help_explains_every_value() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")))
 def test_a_saved_experiment_opens_with_its_command_and_its_number_of_jobs(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
+    assert head[0] == "# @package _global_"  # Hydra reads its header from the first line alone
     assert head[1].startswith(f"# python -m pipeline -m experiment={path.stem}")
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     jobs = np.prod([len(str(values).split(",")) for values in params.values()])

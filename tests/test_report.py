@@ -9,7 +9,7 @@ import logging
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from PIL import Image
 
 from pipeline import choice
 from pipeline.choice import rank, wilson
-from pipeline.config import Hyperparameters
 from pipeline.data import load_test
 from pipeline.figures import draw_weights, duration, heatmaps, percent, show
 from pipeline.jobrun import JobSpec, Place
@@ -31,22 +30,10 @@ from pipeline.page import Report
 from pipeline.report import main, summary_lines, write_report
 from pipeline.sweep import train_jobs
 from pipeline.tracking import Store, Sweep
-from tests.conftest import DIGITS
+from tests.conftest import DIGITS, SMALL
 
 MARKUP = "<script>alert(1)</script>|`*x*`"
-BASE = asdict(
-    Hyperparameters(
-        hidden_size=8,
-        l2_reg=1e-4,
-        learning_rate=0.3,
-        learning_rate_decay=0.9,
-        batch_size=100,
-        num_epochs=3,
-        weight_std=0.1,
-        seed=0,
-        dtype="float32",
-    )
-)
+BASE = asdict(replace(SMALL, hidden_size=8))
 
 
 @pytest.fixture(scope="module")
