@@ -283,7 +283,7 @@ def _reason(error: BaseException) -> str:
     """What the first of a chain of errors says: those wrapped around it say less in more words."""
     while error.__context__ is not None:
         error = error.__context__
-    return str(error).splitlines()[0]
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _open_sqlite(uri: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -122,19 +121,21 @@ class Workspace:
         self._d_hidden = np.empty(largest * batch, dtype)
         self._scores = np.empty(len(population) * batch * C, dtype)
         self._gradient = np.empty(largest * max(D, C), dtype)
+        self._made: dict[tuple[int, ...], Arrays] = {}
 
-    @functools.cache  # noqa: B019 (a workspace lives as long as its shard)
     def arrays(self, K: int, N: int, H: int, C: int) -> Arrays:
         """The buffers in the shapes of a stack; the memory is the same for all."""
-        D = self.X.shape[1]
-        return Arrays(
-            H=self._hidden[: K * N * H].reshape(K, N, H),
-            dH0=self._d_hidden[: K * N * H].reshape(K, N, H),
-            # Memory that runs along the images makes the sums over classes fast.
-            S=self._scores[: K * N * C].reshape(K, C, N).swapaxes(1, 2),
-            dW1=self._gradient[: K * D * H].reshape(K, D, H),
-            dW2=self._gradient[: K * H * C].reshape(K, H, C),
-        )
+        if (K, N, H, C) not in self._made:
+            D = self.X.shape[1]
+            self._made[K, N, H, C] = Arrays(
+                H=self._hidden[: K * N * H].reshape(K, N, H),
+                dH0=self._d_hidden[: K * N * H].reshape(K, N, H),
+                # Memory that runs along the images makes the sums over classes fast.
+                S=self._scores[: K * N * C].reshape(K, C, N).swapaxes(1, 2),
+                dW1=self._gradient[: K * D * H].reshape(K, D, H),
+                dW2=self._gradient[: K * H * C].reshape(K, H, C),
+            )
+        return self._made[K, N, H, C]
 
 
 class Stack:
