@@ -120,10 +120,27 @@ def load_weights(store: Store, run_id: str) -> Params:
     with tempfile.TemporaryDirectory() as folder:
         path = store.fetch(run_id, "weights.npz", Path(folder))
         try:
-            with np.load(path, allow_pickle=False) as file:
-                W1, b1, W2, b2 = (file[key] for key in Params._fields)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ReportError(f"weights.npz of run {run_id} is damaged ({error})") from error
+            return _read_weights(path)
+        except Exception as error:  # what zipfile and NumPy raise for a damaged header has no end
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ReportError(f"weights.npz of run {run_id} is damaged ({reason})") from error
+
+
+def _read_weights(path: Path) -> Params:
+    """W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,) of an .npz, as a population of one."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its arrays are larger than the file")  # it was saved uncompressed
+    with np.load(path, allow_pickle=False) as file:
+        params = Params(*(file[key] for key in Params._fields))
+    W1, b1, W2, b2 = params
+    shapes = [array.shape for array in params]
+    if 0 in W1.shape or shapes != [(len(W1), len(b1)), (len(b1),), (len(b1), len(b2)), (len(b2),)]:
+        raise ValueError(f"W1, b1, W2 and b2 of shapes {', '.join(map(str, shapes))}")
+    if any(array.dtype not in (np.float32, np.float64) for array in params):
+        raise ValueError("not float32 or float64")
+    if not all(np.isfinite(array).all() for array in params):
+        raise ValueError("not finite")
     return Params(W1[None], b1[None, None], W2[None], b2[None, None])
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
+import stat
 import sys
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -27,7 +27,8 @@ CIFAR10_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CIFAR10_TEST = ("test_batch.bin",)
 CIFAR10_ROW = 1 + 3 * 32 * 32  # a byte of label, then the pixels
 CIFAR10_BATCH_BYTES = 10_000 * CIFAR10_ROW
-CIFAR10_ARCHIVE_BYTES = 6 * CIFAR10_BATCH_BYTES + (1 << 20)  # six batches, two texts, tar headers
+HEADERS_BYTES = 1 << 20  # more than those of any file or archive here
+CIFAR10_ARCHIVE_BYTES = 6 * CIFAR10_BATCH_BYTES + HEADERS_BYTES  # with two texts
 
 
 class DataError(PipelineError):
@@ -88,21 +89,34 @@ def read_cifar10(config: DataConfig, names: Sequence[str]) -> list[Images]:
 
 def _read_cifar10_archive(path: Path, names: Sequence[str]) -> list[Images]:
     batches = {}
-    content = _read(path, CIFAR10_ARCHIVE_BYTES)
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
-                place = PurePosixPath(member.name)
-                if place.is_absolute() or ".." in place.parts:
-                    raise _damaged(path, f"member {member.name!r} lies outside of it")
-                if place.name in names and member.isreg():
-                    batch = content[member.offset_data : member.offset_data + member.size]
-                    batches[place.name] = _parse_cifar10(batch, path / place)
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+        for member, content in _members(_read(path, CIFAR10_ARCHIVE_BYTES)):
+            place = PurePosixPath(member.name)
+            if place.is_absolute() or ".." in place.parts:
+                raise _damaged(path, f"member {member.name!r} lies outside of it")
+            if place.name in names and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                batches[place.name] = _parse_cifar10(bytes(content), path / place.name)
+    except (tarfile.TarError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     if lost := [name for name in names if name not in batches]:
         raise _damaged(path, f"no {', '.join(lost)}")
     return [batches[name] for name in names]
+
+
+def _members(archive: bytes) -> Iterator[tuple[tarfile.TarInfo, memoryview]]:
+    """The members of a tar archive, one header after the other, and nothing on the disk.
+
+    A TarFile would follow extended headers too, and with a hostile one go in circles, recurse
+    without end or search for hours.
+    """
+    start = 0
+    while (header := archive[start : start + tarfile.BLOCKSIZE]).strip(b"\0"):
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "backslashreplace")
+        if member.size < 0:
+            raise ValueError(f"member {member.name!r} has the size {member.size}")
+        start += tarfile.BLOCKSIZE
+        yield member, memoryview(archive)[start : start + member.size]
+        start += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def _parse_cifar10(content: bytes, path: Path) -> Images:
@@ -124,15 +138,20 @@ def _read(path: Path, limit: int) -> bytes:
     A decompression bomb stops one byte past the limit.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not path.is_dir():  # a pipe could wait for ever
+            raise OSError("it is not a file")
+        # What is compressed at all is no longer than before, but for the headers.
+        large = status.st_size > limit + HEADERS_BYTES
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content: bytes = file.read(limit + 1)
+            content: bytes = b"" if large else file.read(limit + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path, str(error)) from error
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror or error}): put the published file there"
         ) from error
-    if len(content) > limit:
+    if large or len(content) > limit:
         raise _damaged(path, f"more than the {limit:,} bytes of the published file")
     return content
 
@@ -155,6 +174,8 @@ def _require(folder: Path, names: Sequence[str], files: str) -> None:
 def _folder(config: DataConfig, files: Sequence[str], needed: Sequence[str]) -> Path:
     """The folder that should hold the needed ones of a dataset's files, downloaded if need be."""
     if config.dir is not None:
+        if "\0" in config.dir:
+            raise DataError(f"data.dir={config.dir!r} is no folder: no name holds a NUL byte")
         return Path(os.path.expanduser(config.dir))  # noqa: PTH111 (Path's own can fail)
     import pooch
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
 from pipeline.choice import CURVES, DATA, PARAMS, Best, notes, plain, rank
 from pipeline.data import SOURCES
@@ -27,6 +30,8 @@ from pipeline.figures import (
 )
 from pipeline.model import Params
 from pipeline.tracking import Store
+
+UNSEEN = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and half letters
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ def html(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
     environment.filters |= {"percent": percent, "show": show}
     return environment.get_template("report.html.j2").render(
@@ -140,9 +146,9 @@ def draw(store: Store, jobs: pd.DataFrame, weights: Params | None) -> dict[str, 
         for run_id, epoch in zip(top["run_id"], top["best_epoch"], strict=True)
     ]
     first_layer = None
-    if weights is not None:
-        image_shape = SOURCES[top["dataset"].iloc[0]].image_shape
-        first_layer = draw_weights(weights.W1[0], image_shape)
+    source = SOURCES.get(top["dataset"].iloc[0]) if weights is not None else None
+    if weights is not None and source and weights.W1.shape[1] == prod(source.image_shape):
+        first_layer = draw_weights(weights.W1[0], source.image_shape)
     return {
         "heatmaps": heatmaps(jobs),
         "models": list(zip(top["name"], COLOURS, MARKERS.values(), strict=False)),
@@ -158,4 +164,17 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _escaped(text: str) -> str:
     """Text for one line of Markdown, in which nothing is markup."""
-    return re.sub(r"([\\`*\[\]<>|~])", r"\\\1", " ".join(text.split()))
+    markup = r"[\\`*\[\]<>|~&]|(?<![^\W_])_|_(?![^\W_])"  # `_` within a word is none
+    return re.sub(rf"({markup})", r"\\\1", _visible(" ".join(text.split())))
+
+
+def _visible(value: Any) -> Any:
+    """A text of a run without letters that steer a terminal, turn text around or are none."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}"
+        if category(letter) in UNSEEN and letter not in "\n\t"
+        else letter
+        for letter in value
+    )
