@@ -34,6 +34,10 @@ CIFAR10_ARCHIVE_BYTES = 6 * CIFAR10_BATCH_BYTES + HEADERS_BYTES  # with two text
 class DataError(PipelineError):
     """A dataset is unknown, missing, unreadable or damaged."""
 
+    def __init__(self, sentence: str) -> None:
+        """Take a sentence that names files, which may have any letters, to one printable line."""
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence))
+
 
 class Images(NamedTuple):
     """Images as they are stored."""
@@ -165,7 +169,8 @@ def _missing(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _require(folder: Path, names: Sequence[str], files: str) -> None:
-    if not os.access(folder, os.R_OK):
+    # (Path's own fails for a name that is too long.)
+    if not os.path.isdir(folder) or not os.access(folder, os.R_OK):  # noqa: PTH112
         raise DataError(f"{folder} does not exist or cannot be read: make it a folder with {files}")
     if missing := _missing(folder, names):
         raise DataError(f"{folder} has no readable {', '.join(missing)}: put {files} there")
