@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -62,7 +63,7 @@ def app(config: DictConfig) -> float | None:
     (run,) = train_jobs([spec], place_of(config, hydra_config), cores=1)
     if run.error is not None:
         raise CompactHydraException(str(run.error)) from run.error
-    return run.best.val_acc if run.best else None
+    return run.score
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def place_of(config: DictConfig, hydra_config: DictConfig) -> Place:
     try:
         store, experiment = open_store(config)
         if hydra_config.mode != RunMode.MULTIRUN:
+            store.end_orphans()
             return Place(store, store.experiment(experiment), None)
         sweep = store.find_sweep(sweep_name(hydra_config))
         return Place(store, sweep.experiment_id, sweep)
@@ -121,11 +123,11 @@ class SweepStart(Callback):
         """Create the store and the sweep's run; if that cannot be, stop with one sentence."""
         if OmegaConf.select(config, "hydra.launcher.dry_run"):
             return
-        command = shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
         try:
             store, experiment = open_store(config)
             name = sweep_name(config.hydra)
-            sweep = store.start_sweep(store.experiment(experiment), name, command)
+            store.end_orphans()
+            sweep = store.start_sweep(store.experiment(experiment), name, _command())
         except (PipelineError, CompactHydraException) as error:
             sys.exit(str(error))
         except Exception:  # Hydra would warn, and go on without a sweep
@@ -133,23 +135,48 @@ class SweepStart(Callback):
         SweepStart.sweep = store, sweep
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; the number of the signal is its argument."""
+
+
+def _stop(number: int, _: Any) -> None:
+    """At the first signal end in good order, at the second one at once."""
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_DFL)
+    raise Stopped(number)
+
+
+def _command() -> str:
+    """What was typed to start this process."""
+    return shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
+
+
 def main() -> None:
     """Run the app; after a sweep, however it went, write its report."""
     code: Any = 0
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _stop)
     try:
         app()
-    except SystemExit as stop:
-        code = stop.code
-    except KeyboardInterrupt:
-        print("interrupted: what had finished is kept", file=sys.stderr)
-        code = 130
-    if SweepStart.sweep is not None:
-        try:
+    except SystemExit as end:
+        code = end.code
+    except Stopped as stop:
+        code = _stopped(stop)
+    try:
+        if SweepStart.sweep is not None:
             code = _end_sweep(*SweepStart.sweep, code)
-        except PipelineError as error:
-            print(error, file=sys.stderr)
-            code = code or 1
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        code = code or 1
+    except Stopped as stop:
+        code = _stopped(stop)
     sys.exit(code)
+
+
+def _stopped(stop: Stopped) -> int:
+    """Say how to go on; returns the exit code."""
+    print(f"stopped; to go on from here: {_command()}", file=sys.stderr)
+    return 128 + int(stop.args[0])
 
 
 def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
@@ -163,7 +190,7 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
     print(*summary_lines(report), sep="\n")
     print(f"All runs: {_ui(store.uri)}/{_PAGE.format(sweep.experiment_id)}")
     code = code or int(report.best is None)
-    killed = "KILLED" if code == 130 else "FAILED"
+    killed = "KILLED" if code in (130, 143) else "FAILED"
     store.end_run(sweep.run_id, killed if code else "FINISHED")
     return code
 

@@ -75,12 +75,17 @@ class TrackingConfig:
 
     uri: str
     experiment: str
+    reuse: bool  # whether a finished run with the same fingerprint takes the place of training
+    checkpoint_minutes: float  # between two checkpoints of a model that trains
 
     def __post_init__(self) -> None:
         for key in ("uri", "experiment"):
             value = getattr(self, key)
             if not isinstance(value, str) or not value.strip():
                 raise ConfigError(f"tracking.{key} must be a text that is not empty, not {value!r}")
+        if not isinstance(self.reuse, bool):
+            raise ConfigError(f"tracking.reuse must be true or false, not {self.reuse!r}")
+        check_real("tracking.checkpoint_minutes", self.checkpoint_minutes, zero=False)
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,11 @@ def check_batch_size(job: Hyperparameters, num_train: int) -> None:
 def outputs_dir() -> Path:
     """The folder of everything that a run writes: $PIPELINE_OUTPUTS, or outputs/ beside conf/."""
     return Path(os.environ.get("PIPELINE_OUTPUTS") or ROOT / "outputs").resolve()
+
+
+def checkpoints_dir() -> Path:
+    """The folder of what is trained and not yet in MLflow."""
+    return outputs_dir() / "checkpoints"
 
 
 def default_tracking_uri() -> str:

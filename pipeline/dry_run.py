@@ -77,9 +77,9 @@ def _seconds(
 
 def _time_image(job: Hyperparameters, data: Dataset) -> float:
     """Seconds that a model needs for a training image."""
-    work, stack = Workspace([job], data), Stack([job], [0], data)
+    work, stack = Workspace([job], data), Stack([job], [0], data, ())
     times = []
-    for X, y in mini_batches(data, job, 1, work):
+    for X, y in mini_batches(data, job, 1, 0, work):
         began = time.perf_counter()
         stack.step(X, y, work)
         times.append((time.perf_counter() - began) / len(y))

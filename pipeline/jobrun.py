@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import time
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from pipeline.checkpoint import Checkpoints, fingerprint
 from pipeline.config import ConfigError, Hyperparameters, Job, parse_job, short
 from pipeline.data import Dataset
-from pipeline.tracking import Point, Store, Sweep
-from pipeline.train import EpochEnd, Metrics, better
+from pipeline.tracking import Finished, Point, Store, Sweep
+from pipeline.train import Metrics, Row, goodness
 
 FINDABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # as tags of a run
+TAG_LENGTH = 5000  # what MLflow surely keeps of a tag's text
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,31 @@ class Place:
 
 
 class JobRun:
-    """A job on its way: what it has measured, its MLflow run and its log."""
+    """A job on its way: what it has measured, its MLflow run and its log.
+
+    What is new is only noted; `flush` writes it. Where that fails, it can be tried again: nothing
+    is forgotten before it is written, and nothing that is written twice counts twice.
+    """
 
     def __init__(self, spec: JobSpec, place: Place) -> None:
         """Check the job's values; a job that cannot be has failed from the start."""
         self.spec = spec
+        self.name = ""  # of its checkpoint
         self.epoch = 0
         self.best: Metrics | None = None
         self.outcome = ""
         self.error: Exception | None = None
+        self.job: Job | None = None
+        self.ended = False  # the MLflow run, and with it all that is to be written
         self._best_epoch = 0
-        self._points: list[Point] = []  # to be written
+        self._rows: list[tuple[int, Row]] = []  # epochs to be written, to the log
+        self._points: list[Point] = []  # and to MLflow
         self._params: dict[str, Any] = {}  # likewise
+        self._tags: dict[str, str] = {}
+        self._dataset: tuple[str, str, str, str] | None = None  # likewise
+        self._checkpoints: Checkpoints | None = None
         self._place = place
         self._run_id = ""
-        self._status = ""  # of the MLflow run, once it has ended
-        self.artifacts = Path()  # what MLflow gets as files when the job ends
-        self.job: Job | None = None
         try:
             self.job = parse_job(spec.values)
         except ConfigError as error:
@@ -69,120 +80,164 @@ class JobRun:
         assert self.job is not None
         return self.job.hyperparameters
 
-    def start(self, data: Dataset, folder: Path) -> None:
-        """Create the MLflow run, RUNNING; what it gets as files is gathered below `folder`."""
-        sizes = {"num_train": len(data.y_train), "num_val": len(data.y_val)}
-        tags = {"dataset": data.name, "dataset_digest": data.digest}
-        self._create_run(tags | {key: str(value) for key, value in sizes.items()})
-        assert self.job is not None
-        source = self.job.data.dir or self.job.data.url or "scikit-learn"
-        self._place.store.log_dataset(
-            self._run_id, data.name, data.digest, source, json.dumps(sizes)
-        )
-        self.artifacts = folder / self._run_id
-        self.artifacts.mkdir()
-        text = yaml.safe_dump(dict(self.spec.values), sort_keys=False, allow_unicode=True)
-        (self.artifacts / "config.yaml").write_text(text)
-
-    def take(self, end: EpochEnd, milliseconds: int) -> None:
-        """Note an epoch; its row is written at the next flush."""
-        self.epoch = end.epoch
-        if end.outcome != "diverged":
-            values = end.metrics._asdict()
-            self._points.append(Point(end.epoch, milliseconds, values))
-            if self.best is None or better(end.metrics, self.best):
-                self.best, self._best_epoch = end.metrics, end.epoch
-        if end.outcome:
-            self.outcome = end.outcome
-
     @property
     def pending(self) -> bool:
         """Whether the next flush has something to write."""
-        return not self._status and (bool(self._points) or self.outcome != "")
+        return not self.ended and bool(self._points or self.outcome)
 
-    def flush(self) -> None:
-        """Write what is new to the log and, in one call, to MLflow; end the run if it is over."""
-        self._log_epochs()
-        if not self.outcome:
-            self._write({})
-        else:
-            tags = {"outcome": self.outcome}
-            if self.outcome == "diverged":
-                tags["diverged_epoch"] = str(self.epoch)
+    def prepare(self, data: Dataset, checkpoints: Checkpoints, name: str) -> None:
+        """Note the data, and which checkpoint will hold the result."""
+        assert self.job is not None
+        self.name, self._checkpoints = name, checkpoints
+        sizes = {"num_train": len(data.y_train), "num_val": len(data.y_val)}
+        source = self.job.data.dir or self.job.data.url or "scikit-learn"
+        self._dataset = (data.name, data.digest, source, json.dumps(sizes))
+        self._tags = {
+            "fingerprint": fingerprint(self.hyperparameters, data.digest),
+            "dataset": data.name,
+            "dataset_digest": data.digest,
+            **{key: str(value) for key, value in sizes.items()},
+        }
+
+    def open(self) -> None:
+        """Create the MLflow run, RUNNING, if there is none yet.
+
+        Raises:
+            TrackingError: the store is out of reach.
+        """
+        if not self._run_id:
+            values = {k: v for k, v in self.spec.values.items() if not isinstance(v, Mapping)}
+            data = self.spec.values.get("data")
+            name = {"data.name": data["name"]} if isinstance(data, Mapping) else {}
+            findable = {key: str(values[key]) for key in FINDABLE if key in values}
+            self._params = values | name
+            self._run_id = self._place.store.start_run(
+                self._place.experiment_id,
+                self._title(),
+                {"job": str(self.spec.number), **findable, **self._tags},
+                self._place.sweep,
+            )
+        if self._dataset is not None:
+            self._place.store.log_dataset(self._run_id, *self._dataset)
+            self._dataset = None
+
+    def take(self, row: Row, outcome: str | None) -> None:
+        """Note the next epoch."""
+        self.epoch += 1
+        if outcome != "diverged":
+            self._rows.append((self.epoch, row))
+            self._points.append(Point(self.epoch, row.milliseconds, row.metrics._asdict()))
+            if self.best is None or goodness(row.metrics) > goodness(self.best):
+                self.best, self._best_epoch = row.metrics, self.epoch
+        if outcome:
+            self.outcome = outcome
+            self._tags = {"outcome": outcome}
+            if outcome == "diverged":
+                self._tags["diverged_epoch"] = str(self.epoch)
             if self.best is not None:
-                self._points.append(self._best_point())
-            self.spec.log.info(self.summary())
-            self._write(tags)
-            self._place.store.log_files(self._run_id, self.artifacts)
-            self._end("FINISHED")
-        _close(self.spec.log)
+                self._points.append(self._best_point(row.milliseconds))
 
     def fail(self, error: Exception, trace: str = "") -> None:
-        """End as FAILED: the reason goes to the log and to MLflow, the traceback to the log."""
+        """Note why the job has failed."""
         self.outcome, self.error = "failed", error
-        if not self._run_id:
-            self._create_run({})
-        self._log_epochs()
-        self.spec.log.error("failed: %s%s", error, f"\n{trace}" if trace else "")
-        self._write({"outcome": "failed", "error": str(error)})
-        self._end("FAILED")
-        _close(self.spec.log)
+        self._tags |= {"outcome": "failed", "error": str(error)[-TAG_LENGTH:]}
+        if trace:
+            self._tags["traceback"] = trace[-TAG_LENGTH:]
+        self._say(logging.ERROR, f"failed: {error}{chr(10) if trace else ''}{trace}")
+
+    def reuse(self, run: Finished) -> None:
+        """Let a finished run stand for this job."""
+        self.outcome, self.ended, self._score = run.outcome, True, run.best_val_acc
+        self._say(logging.INFO, f"already finished: run {run.run_id}")
+
+    def flush(self) -> None:
+        """Write what is new to the log and, in one call, to MLflow; end the run if it is over.
+
+        Raises:
+            TrackingError: the store is out of reach.
+            OSError: the disk is full.
+        """
+        for epoch, row in self._rows:
+            values = " ".join(f"{key} {value:.4f}" for key, value in row.metrics._asdict().items())
+            self._say(logging.INFO, f"epoch {epoch}: {values}")
+        self._rows = []
+        self.open()
+        self._place.store.log(self._run_id, self._points, self._params, self._tags)
+        self._points, self._params, self._tags = [], {}, {}
+        if self.outcome:
+            if self.outcome != "failed":
+                self._log_files()
+            self._end("FAILED" if self.outcome == "failed" else "FINISHED", self.summary())
+            if self._checkpoints is not None and self.outcome != "failed":
+                self._checkpoints.forget(self.name)
 
     def kill(self) -> None:
-        """End as KILLED, if the run has begun and not ended: something stopped the whole sweep."""
+        """End as KILLED, if the run has begun and not ended: something stopped the whole sweep.
+
+        Raises:
+            TrackingError: the store is out of reach.
+            OSError: the disk is full.
+        """
         if self.pending:
             self.flush()
-        if self._run_id and not self._status:
-            self._end("KILLED")
-            self.spec.log.warning("killed in epoch %d", self.epoch + 1)
-            _close(self.spec.log)
-
-    def _log_epochs(self) -> None:
-        for point in self._points:
-            values = " ".join(f"{key} {value:.4f}" for key, value in point.values.items())
-            self.spec.log.info("epoch %d: %s", point.epoch, values)
-
-    def _end(self, status: str) -> None:
-        self._place.store.end_run(self._run_id, status)
-        self._status = status
-        if self.artifacts.name:
-            shutil.rmtree(self.artifacts, ignore_errors=True)
+        if self._run_id and not self.ended:
+            self._end("KILLED", f"killed in epoch {self.epoch + 1}")
 
     def summary(self) -> str:
         """How the job went, in one line."""
+        if self.outcome == "failed":
+            return f"failed: {self.error}"
         if self.outcome == "diverged":
             return f"diverged in epoch {self.epoch}: the loss is not finite"
         assert self.best is not None
         return f"best val_acc {self.best.val_acc:.4f} in epoch {self._best_epoch}"
 
-    def _best_point(self) -> Point:
+    @property
+    def score(self) -> float | None:
+        """The best validation accuracy, if there is one."""
+        return self.best.val_acc if self.best is not None else self._score
+
+    _score: float | None = None  # of a run that stands for this job
+
+    def _log_files(self) -> None:
+        """Store the configuration, and of the best epoch the weights and the hits."""
+        assert self._checkpoints is not None
+        result = self._checkpoints.read(self.name)
+        if result is None:
+            path = self._checkpoints.path(self.name)
+            raise OSError(f"the result in {path} has gone: start the same command again")
+        text = yaml.safe_dump(dict(self.spec.values), sort_keys=False, allow_unicode=True)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "config.yaml").write_text(text, encoding="utf-8")
+            if result.best is not None:
+                W1, b1, W2, b2 = (array[0] for array in result.best)
+                np.savez(folder / "weights.npz", W1=W1, b1=b1[0], W2=W2, b2=b2[0])
+                np.savez(folder / "val_hits.npz", bits=result.best_hits)
+            self._place.store.log_files(self._run_id, folder)
+
+    def _end(self, status: str, last_words: str) -> None:
+        self._place.store.end_run(self._run_id, status)
+        self.ended = True
+        if self.outcome != "failed":  # it has said so already
+            self._say(logging.INFO, last_words)
+
+    def _best_point(self, milliseconds: int) -> Point:
         assert self.best is not None
         best = {"best_val_acc": self.best.val_acc, "best_val_loss": self.best.val_loss}
         best["best_epoch"] = float(self._best_epoch)
-        return Point(self.epoch, int(time.time() * 1000), best)
+        return Point(self.epoch, milliseconds, best)
 
-    def _create_run(self, tags: Mapping[str, str]) -> None:
-        values = {k: v for k, v in self.spec.values.items() if not isinstance(v, Mapping)}
-        data = self.spec.values.get("data")
-        self._params = values | ({"data.name": data["name"]} if isinstance(data, Mapping) else {})
-        name = f"job {self.spec.number}"
-        if self.job is not None:
-            p = self.job.hyperparameters
-            name = f"H={p.hidden_size} lr={short(p.learning_rate)} λ={short(p.l2_reg)} s{p.seed}"
-        findable = {key: str(values[key]) for key in FINDABLE if key in values}
-        self._run_id = self._place.store.start_run(
-            self._place.experiment_id,
-            name,
-            {"job": str(self.spec.number), **findable, **tags},
-            self._place.sweep,
-        )
+    def _title(self) -> str:
+        if self.job is None:
+            return f"job {self.spec.number}"
+        p = self.hyperparameters
+        return f"H={p.hidden_size} lr={short(p.learning_rate)} λ={short(p.l2_reg)} s{p.seed}"
 
-    def _write(self, tags: Mapping[str, str]) -> None:
-        self._place.store.log(self._run_id, self._points, self._params, tags)
-        self._points, self._params = [], {}
-
-
-def _close(log: logging.Logger) -> None:
-    """Give the log's file back until the next line: a sweep has more jobs than a process files."""
-    for handler in log.handlers:
-        handler.close()
+    def _say(self, level: int, text: str) -> None:
+        """Write a line to the job's log; a full disk does not stop the job."""
+        with suppress(OSError):
+            self.spec.log.log(level, "%s", text)
+            # Give the file back: a sweep has more jobs than a process may have open files.
+            for handler in self.spec.log.handlers:
+                handler.close()

@@ -35,6 +35,12 @@ def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTy
     return Params(W1, np.zeros((1, 1, H), dtype), W2, np.zeros((1, 1, C), dtype))
 
 
+def empty_params(K: int, D: int, H: int, C: int, dtype: DTypeLike) -> Params:
+    """Room for K models."""
+    shapes = ((K, D, H), (K, 1, H), (K, H, C), (K, 1, C))
+    return Params(*(np.empty(shape, dtype) for shape in shapes))
+
+
 def forward(
     params: Params, X: Array, hidden: Array | None = None, scores: Array | None = None
 ) -> tuple[Array, Array]:
@@ -91,9 +97,13 @@ def penalty(params: Params, l2_reg: Array) -> Array:
     Returns:
         (K,)
     """
-    W1, W2 = (W.reshape(len(W), -1) for W in (params.W1, params.W2))
-    squares = np.vecdot(W1, W1) + np.vecdot(W2, W2)
-    return np.asarray(l2_reg[:, 0, 0] * squares)
+    return np.asarray(l2_reg[:, 0, 0] * (sum_of_squares(params.W1) + sum_of_squares(params.W2)))
+
+
+def sum_of_squares(W: Array) -> Array:
+    """ΣW² of each model, (K,)."""
+    flat = W.reshape(len(W), -1)
+    return np.asarray(np.vecdot(flat, flat))
 
 
 def backward(params: Params, H: Array, dS: Array, out: Array | None = None) -> Array:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-import traceback
+import signal
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from pipeline.board import Board
+from pipeline.checkpoint import Checkpoints
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
-from pipeline.model import Params
-from pipeline.train import EpochEnd, Metrics, train
-
-OUTCOMES = ("", "finished", "diverged")
+from pipeline.shard import ShardTrainer
 
 
 @dataclass(frozen=True)
@@ -88,39 +86,6 @@ def _work(job: Hyperparameters) -> int:
     return job.hidden_size * job.num_epochs
 
 
-class Board:
-    """What the models of a wave have measured so far, in a file that every process maps."""
-
-    def __init__(self, path: Path, jobs: int, epochs: int) -> None:
-        """Create the file: per job and epoch the metrics, the time, and how the job stands."""
-        shape = (jobs + 1, epochs, len(Metrics._fields) + 2)  # the last row holds the stop sign
-        self.rows = np.memmap(path, np.float64, "w+", shape=shape)
-
-    def stop(self) -> None:
-        """Ask all shards to stop before their next step."""
-        self.rows[-1, 0, 0] = 1
-
-    def stopped(self) -> bool:
-        """Whether they were asked to."""
-        return bool(self.rows[-1, 0, 0])
-
-    def write(self, job: int, end: EpochEnd) -> None:
-        """Publish an epoch; its state comes last, so that no reader sees half a row."""
-        row = self.rows[job, end.epoch - 1]
-        row[:-2] = end.metrics
-        row[-2] = time.time() * 1000
-        row[-1] = 1 + OUTCOMES.index(end.outcome or "")
-
-    def read(self, job: int, epoch: int) -> Iterator[tuple[EpochEnd, int]]:
-        """The epochs of a job after `epoch`, each with its time in milliseconds since 1970."""
-        for row in self.rows[job, epoch:]:
-            if row[-1] == 0:
-                return
-            epoch += 1
-            outcome = OUTCOMES[int(row[-1]) - 1] or None
-            yield EpochEnd(job, epoch, Metrics(*map(float, row[:-2])), outcome, None), int(row[-2])
-
-
 def share(data: Dataset, folder: Path) -> Dataset:
     """The same data in files that all processes map: in memory once, whatever their number."""
     arrays = {}
@@ -133,58 +98,52 @@ def share(data: Dataset, folder: Path) -> Dataset:
 def train_wave(
     shards: Sequence[Shard],
     jobs: Sequence[Hyperparameters],
+    names: Sequence[str],
     data: Dataset,
-    folders: Sequence[Path],
+    checkpoints: Checkpoints,
     board: Board,
     cores: int,
-) -> list[str | None]:
+) -> dict[int, str]:
     """Train shards side by side, each in a process with one BLAS thread; a lone one right here.
+
+    A model goes on from its checkpoint, if it has one; its result is a checkpoint too.
 
     Args:
         shards: what to train.
         jobs: all jobs of the plan.
+        names: of their checkpoints.
         data: shared (`share`) if there is more than one shard.
-        folders: per job, where `weights.npz` of its best epoch goes.
+        checkpoints: where they are.
         board: where the epochs are published.
         cores: shards that train at once.
 
     Returns:
-        Per shard the traceback of what stopped it, or None.
+        Of each job that failed, by its place, the traceback or the reason.
     """
+    # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     workers = Parallel(n_jobs=min(cores, len(shards)), batch_size=1)
-    return list(
-        workers(
-            delayed(_train_shard)(
-                [jobs[i] for i in shard.jobs],
-                shard.jobs,
-                data,
-                [folders[i] for i in shard.jobs],
-                board,
-            )
-            for shard in shards
+    failed = workers(
+        delayed(_train_shard)(
+            {i: jobs[i] for i in shard.jobs},
+            {i: names[i] for i in shard.jobs},
+            data,
+            checkpoints,
+            board,
         )
+        for shard in shards
     )
+    return {i: reason for reasons in failed for i, reason in reasons.items()}
 
 
 def _train_shard(
-    jobs: Sequence[Hyperparameters],
-    places: Sequence[int],
+    jobs: Mapping[int, Hyperparameters],
+    names: Mapping[int, str],
     data: Dataset,
-    folders: Sequence[Path],
+    checkpoints: Checkpoints,
     board: Board,
-) -> str | None:
-    try:
-        with threadpool_limits(1, "blas"):
-            for end in train(jobs, data, board.stopped):
-                if end.best is not None:
-                    save_weights(folders[end.model] / "weights.npz", end.best)
-                board.write(places[end.model], end)
-    except Exception:
-        return traceback.format_exc()
-    return None
-
-
-def save_weights(path: Path, params: Params) -> None:
-    """Write one model's W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,) as .npz."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, W1=params.W1[0], b1=params.b1[0, 0], W2=params.W2[0], b2=params.b2[0, 0])
+) -> dict[int, str]:
+    with threadpool_limits(1, "blas"):
+        trainer = ShardTrainer(jobs, names, data, checkpoints, board)
+        trainer.train(list(jobs))
+        return trainer.failed

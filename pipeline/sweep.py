@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from pipeline.config import (
-    ConfigError,
-    Job,
-    PipelineError,
-    check_batch_size,
-)
+from pipeline.board import Board
+from pipeline.checkpoint import Checkpoints, fingerprint
+from pipeline.config import ConfigError, Job, PipelineError, check_batch_size, checkpoints_dir
 from pipeline.data import Dataset, load
 from pipeline.dry_run import describe
 from pipeline.jobrun import JobRun, JobSpec, Place
-from pipeline.population import Board, Shard, plan, share, train_wave
+from pipeline.population import Shard, plan, share, train_wave
 from pipeline.progress import Progress
+from pipeline.provenance import HEARTBEAT_SECONDS
 
 POLL_SECONDS = 0.2  # between looks at what the shards have published
 FLUSH_SECONDS = 2.0  # between rounds of writing to MLflow, at least
 FLUSH_SHARE = 0.04  # of the time, at most, goes into those rounds
+PATIENCE_SECONDS = 60  # for a store that is out of reach when all is trained
 MEMORY_SHARE = 0.6  # of the memory that is free, unless the launcher's max_memory says otherwise
+
+log = logging.getLogger("pipeline")
 
 
 def train_jobs(
     specs: Sequence[JobSpec], place: Place, cores: int, memory: int | None = None
 ) -> list[JobRun]:
     """Train jobs, as many together as can be; a job that fails does not stop the others.
+
+    A job that has a finished run already is not trained again, and one that was interrupted goes on
+    from its checkpoint.
 
     Args:
         specs: the jobs.
@@ -43,22 +48,94 @@ def train_jobs(
         memory: bytes for data and weights; None: a share of what is free.
 
     Returns:
-        The jobs in their order, each ended as finished, diverged or failed.
+        The jobs in their order, each ended as finished, diverged or failed; one whose result could
+        not be sent to MLflow has the reason as its error, and its result stays in its checkpoint.
     """
     runs = [JobRun(spec, place) for spec in specs]
     groups: dict[str, list[JobRun]] = defaultdict(list)
     for run in runs:
         if run.job is not None:
             groups[run.job.data_key].append(run)
+    writer = Writer(runs, place)
     try:
         for group in groups.values():
-            _train_group(group, cores, memory)
+            _train_group(group, place, writer, cores, memory)
+        writer.finish()
     except BaseException:
-        for run in runs:
-            with suppress(PipelineError):  # it may be the store that is gone
+        with suppress(PipelineError, OSError):  # it may be the store that is gone
+            for run in runs:
                 run.kill()
         raise
     return runs
+
+
+class Writer:
+    """Sends what the jobs have measured to MLflow, now and then; what fails is sent again."""
+
+    def __init__(self, runs: Sequence[JobRun], place: Place) -> None:
+        """Take the jobs of a sweep."""
+        self._runs, self._place = list(runs), place
+        self._next = time.monotonic() + FLUSH_SECONDS
+        self._beat = time.monotonic() + HEARTBEAT_SECONDS
+        self._problem: Exception | None = None
+
+    def tick(self) -> None:
+        """Write all that is pending, if it is time to."""
+        began = time.monotonic()
+        if began < self._next:
+            return
+        self.flush()
+        took = time.monotonic() - began
+        self._next = time.monotonic() + max(FLUSH_SECONDS, took / FLUSH_SHARE)
+
+    def flush(self) -> None:
+        """Write all that is pending, until that fails."""
+        self._try(self._say_alive)
+        for run in [run for run in self._runs if run.pending]:
+            if not self._try(run.flush):
+                self._runs.remove(run)  # next time the others come first
+                self._runs.append(run)
+                return
+
+    def open(self, runs: Sequence[JobRun]) -> None:
+        """Create the MLflow runs of jobs, if the store can be reached: if not, `flush` will."""
+        all(self._try(run.open) for run in runs)
+
+    def finish(self) -> None:
+        """Write the rest; wait for a store that is out of reach, but not for ever."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        self.flush()
+        while self._problem is not None and time.monotonic() < until:
+            time.sleep(FLUSH_SECONDS)
+            self.flush()
+        unsent = [run for run in self._runs if not run.ended]
+        if unsent:
+            reason = (
+                f"{len(unsent)} of {len(self._runs)} jobs are trained but not in MLflow "
+                f"({self._problem}): they are kept in {checkpoints_dir()}, and the same command "
+                "again sends them without training"
+            )
+            for run in unsent:
+                run.error = run.error or PipelineError(reason)
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        """Whether a write went well; the first that does not is told."""
+        try:
+            write()
+        except (PipelineError, OSError) as error:
+            if self._problem is None:
+                log.warning("%s; training goes on", error)
+            self._problem = error
+            return False
+        if self._problem is not None:
+            log.info("MLflow can be reached again")
+            self._problem = None
+        return True
+
+    def _say_alive(self) -> None:
+        if self._place.sweep is not None and time.monotonic() > self._beat:
+            self._place.store.say_alive(self._place.sweep.run_id)
+            self._beat = time.monotonic() + HEARTBEAT_SECONDS
 
 
 def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[str]:
@@ -83,7 +160,9 @@ def _memory_for_weights(data: Dataset, memory: int | None) -> int:
     return memory - data.X_train.nbytes - data.X_val.nbytes
 
 
-def _train_group(runs: Sequence[JobRun], cores: int, memory: int | None) -> None:
+def _train_group(
+    runs: Sequence[JobRun], place: Place, writer: Writer, cores: int, memory: int | None
+) -> None:
     """Train jobs on the same data and dtype."""
     assert runs[0].job is not None
     try:
@@ -93,7 +172,10 @@ def _train_group(runs: Sequence[JobRun], cores: int, memory: int | None) -> None
         for run in runs:
             run.fail(error, trace)
         return
+    tracking = runs[0].job.tracking
+    checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
     runs = [run for run in runs if _fits(run, data)]
+    runs = _not_finished(runs, data, place, checkpoints, reuse=tracking.reuse)
     jobs = [run.hyperparameters for run in runs]
     free = _memory_for_weights(data, memory)
     waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, free)
@@ -102,48 +184,78 @@ def _train_group(runs: Sequence[JobRun], cores: int, memory: int | None) -> None
         if any(len(wave) > 1 for wave in waves):
             data = share(data, Path(folder))
         for wave in waves:
-            _train_wave(wave, runs, data, Path(folder), cores, progress)
+            _train_wave(wave, runs, data, checkpoints, Path(folder), cores, writer, progress)
     progress.close()
+
+
+def _not_finished(
+    runs: Sequence[JobRun], data: Dataset, place: Place, checkpoints: Checkpoints, *, reuse: bool
+) -> list[JobRun]:
+    """Let finished runs stand for jobs; prepare the others for training, and return them."""
+    found = place.store.finished_runs(place.experiment_id, data.digest) if reuse else {}
+    left: list[JobRun] = []
+    reused: dict[int, str] = {}
+    seen: Counter[str] = Counter()
+    for run in runs:
+        name = fingerprint(run.hyperparameters, data.digest)
+        if found.get(name):
+            finished = found[name].pop()
+            run.reuse(finished)
+            reused[run.spec.number] = finished.run_id
+        else:
+            seen[name] += 1  # a sweep may hold a job twice
+            twin = f"-{seen[name]}" if seen[name] > 1 else ""
+            run.prepare(data, checkpoints, name + twin)
+            left.append(run)
+    if reused and place.sweep is not None:
+        place.store.add_finished(place.sweep, reused)
+    if len(runs) > 1:
+        done = f"{len(reused)} of {len(runs)} already finished, " if reused else ""
+        resumed = sum(checkpoints.path(run.name).exists() for run in left)
+        more = f", {resumed} of them from their checkpoints" if resumed else ""
+        log.info("%straining %d jobs together%s", done, len(left), more)
+    return left
 
 
 def _train_wave(
     wave: Sequence[Shard],
     runs: Sequence[JobRun],
     data: Dataset,
+    checkpoints: Checkpoints,
     folder: Path,
     cores: int,
+    writer: Writer,
     progress: Progress,
 ) -> None:
     """Train the shards of a wave in the background; write what they publish meanwhile."""
     jobs = [run.hyperparameters for run in runs]
     members = [i for shard in wave for i in shard.jobs]
-    for i in members:
-        runs[i].start(data, folder)
+    writer.open([runs[i] for i in members])
     board = Board(folder / "board", len(runs), max(jobs[i].num_epochs for i in members))
-    folders = [run.artifacts for run in runs]
+    names = [run.name for run in runs]
     with ThreadPoolExecutor(1) as background:
-        training = background.submit(train_wave, wave, jobs, data, folders, board, cores)
-        flush_at = time.monotonic() + FLUSH_SECONDS
+        training = background.submit(train_wave, wave, jobs, names, data, checkpoints, board, cores)
         try:
             while not training.done():
                 wait([training], POLL_SECONDS)
                 _look(board, members, runs, len(data.y_train), progress)
-                if time.monotonic() > flush_at:
-                    flush_at = _flush(runs) + time.monotonic()
+                writer.tick()
         except BaseException:
             board.stop()
+            training.exception()
+            _look(board, members, runs, len(data.y_train), progress)
             raise
     _look(board, members, runs, len(data.y_train), progress)
-    _flush(runs)
     try:
-        traces = training.result()
+        failed = training.result()
     except Exception as error:  # a process died, and the shards with it
-        traces = [str(error)] * len(wave)
-    for shard, trace in zip(wave, traces, strict=True):
-        for i in shard.jobs:
-            if trace is not None and not runs[i].outcome:
-                runs[i].fail(RuntimeError(trace.strip().splitlines()[-1]), trace)
-                progress.end("failed", (jobs[i].num_epochs - runs[i].epoch) * len(data.y_train))
+        failed = dict.fromkeys(members, f"{error}")
+    for i in members:
+        if not runs[i].outcome:
+            trace = failed.get(i, "training ended without a result")
+            runs[i].fail(RuntimeError(trace.strip().splitlines()[-1]), trace)
+            progress.end("failed", (jobs[i].num_epochs - runs[i].epoch) * len(data.y_train))
+    writer.flush()
 
 
 def _look(
@@ -152,20 +264,14 @@ def _look(
     """Take in what the shards have published since the last look."""
     for i in members:
         run = runs[i]
-        for end, milliseconds in board.read(i, run.epoch):
-            run.take(end, milliseconds)
+        for row, outcome in board.read(i, run.epoch):
+            run.take(row, outcome)
             progress.saw(images)
-            if end.outcome:
-                progress.end(end.outcome, (run.hyperparameters.num_epochs - end.epoch) * images)
-
-
-def _flush(runs: Sequence[JobRun]) -> float:
-    """Write all that is pending; returns the seconds to wait before the next time."""
-    began = time.monotonic()
-    for run in runs:
-        if run.pending:
-            run.flush()
-    return max(FLUSH_SECONDS, (time.monotonic() - began) / FLUSH_SHARE)
+            if outcome:
+                progress.end(outcome, (run.hyperparameters.num_epochs - run.epoch) * images)
+    problem = board.complaint()
+    if problem:
+        log.warning("a checkpoint could not be written (%s): the one before is kept", problem)
 
 
 def _fits(run: JobRun, data: Dataset) -> bool:

@@ -5,36 +5,42 @@ from __future__ import annotations
 import fcntl
 import functools
 import itertools
+import json
 import logging
 import os
-import platform
+import signal
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import pandas as pd
 
-from pipeline.config import ROOT, PipelineError
+from pipeline.config import PipelineError
+from pipeline.provenance import heartbeat, is_gone, provenance
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from sqlalchemy.exc import SQLAlchemyError
 
 SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it is there
+LOCK_SECONDS = 60  # how long another program may lock a sqlite store
 METRICS_A_CALL = 1000  # what one log_batch takes at most
+REUSED_A_TAG = 150  # runs that a tag has room for
+RUNS_A_QUERY = 200
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -51,20 +57,36 @@ T = TypeVar("T")
 
 
 def _says_why(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
-    """Turn what a store may raise into one sentence."""
+    """Wait for a locked store, and turn what else it may raise into one sentence."""
 
     @functools.wraps(method)
     def wrapped(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(self, *args, **kwargs)
-        except STORE_ERRORS as error:
-            task = method.__name__.replace("_", " ")
-            raise TrackingError(
-                f"MLflow at {self.uri} failed to {task} ({_reason(error)}): "
-                "mend it, then start the same command again"
-            ) from error
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                with _uninterrupted():
+                    return method(self, *args, **kwargs)
+            except STORE_ERRORS as error:
+                reason = _reason(error)
+                if "database is locked" in reason and time.monotonic() < until:
+                    continue  # it has been waiting for seconds already
+                task = method.__name__.replace("_", " ")
+                raise TrackingError(
+                    f"MLflow at {self.uri} failed to {task} ({reason}): "
+                    "mend it, then start the same command again"
+                ) from error
 
     return wrapped
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let the write in hand end before Ctrl-C or SIGTERM take effect."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,14 @@ class Sweep:
     run_id: str
     experiment_id: str
     command: str  # that started it
+
+
+class Finished(NamedTuple):
+    """A run that has finished, of this sweep or of one before."""
+
+    run_id: str
+    outcome: str  # "finished" or "diverged"
+    best_val_acc: float | None
 
 
 class Point(NamedTuple):
@@ -100,6 +130,7 @@ class Store:
             if uri.startswith("http"):
                 _ask_server(uri)
             self.client = MlflowClient(uri)
+            self._artifact_uris: dict[str, str] = {}  # of the runs that are being written
             self.client.search_experiments(max_results=1)
         except STORE_ERRORS as error:
             raise TrackingError(
@@ -128,7 +159,7 @@ class Store:
     @_says_why
     def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
         """Create the parent run of a sweep."""
-        tags = {"kind": "sweep", "sweep": name, "command": command, **_provenance()}
+        tags = {"kind": "sweep", "sweep": name, "command": command, **provenance(), **heartbeat()}
         run = self.client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
         return _as_sweep(run)
 
@@ -138,8 +169,9 @@ class Store:
     ) -> str:
         """Create the run of a job, RUNNING, nested in the run of its sweep; returns its ID."""
         nested = {"sweep": sweep.name, "mlflow.parentRunId": sweep.run_id} if sweep else {}
-        all_tags = {"kind": "job", **tags, **nested, **_provenance()}
+        all_tags = {"kind": "job", **tags, **nested, **provenance(), **heartbeat()}
         run = self.client.create_run(experiment_id, tags=all_tags, run_name=name)
+        self._artifact_uris[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
 
     @_says_why
@@ -174,7 +206,9 @@ class Store:
     @_says_why
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store the files of a folder as artifacts of a run."""
-        self.client.log_artifacts(run_id, str(folder))
+        uri = self._artifact_uris.get(run_id) or self.client.get_run(run_id).info.artifact_uri
+        repository = get_artifact_repository(uri, self.uri)
+        repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
 
     @_says_why
     def forget(self, sweep: Sweep) -> None:
@@ -185,6 +219,47 @@ class Store:
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
+        self._artifact_uris.pop(run_id, None)
+
+    @_says_why
+    def say_alive(self, run_id: str) -> None:
+        """Leave a sign of life of this process in a run."""
+        self.client.log_batch(run_id, tags=[RunTag(*tag) for tag in heartbeat().items()])
+
+    @_says_why
+    def end_orphans(self) -> None:
+        """End as KILLED what dead processes left RUNNING; what a live one runs is not touched."""
+        running = list(self._search("attributes.status = 'RUNNING' AND tags.pid != ''"))
+        sweeps = {run.info.run_id: run.data.tags for run in running}
+        for run in running:
+            tags = run.data.tags
+            signs = sweeps.get(tags.get("mlflow.parentRunId", ""), {}).get("heartbeat")
+            if is_gone(tags | ({"heartbeat": signs} if signs else {})):
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+    @_says_why
+    def finished_runs(self, experiment_id: str, digest: str) -> dict[str, list[Finished]]:
+        """The finished runs on some data, by fingerprint, the latest last."""
+        query = f"attributes.status = 'FINISHED' AND tags.dataset_digest = '{digest}'"
+        found: dict[str, list[Finished]] = {}
+        for run in reversed(list(self._search(query, experiment_id))):
+            tags, metrics = run.data.tags, run.data.metrics
+            if "fingerprint" in tags:
+                best = metrics.get("best_val_acc")
+                result = Finished(run.info.run_id, tags.get("outcome", ""), best)
+                found.setdefault(tags["fingerprint"], []).append(result)
+        return found
+
+    @_says_why
+    def add_finished(self, sweep: Sweep, runs: Mapping[int, str]) -> None:
+        """Let finished runs stand for jobs of a sweep: run IDs by the number of the job."""
+        numbers = sorted(runs)
+        tags = [
+            RunTag(f"reused.{part[0]}", json.dumps({i: runs[i] for i in part}))
+            for start in range(0, len(numbers), REUSED_A_TAG)
+            if (part := numbers[start : start + REUSED_A_TAG])
+        ]
+        self.client.log_batch(sweep.run_id, tags=tags)
 
     @_says_why
     def find_sweep(self, name: str | None = None) -> Sweep:
@@ -214,20 +289,15 @@ class Store:
             (its last value) and tag a column `params.…`, `metrics.…`, `tags.…`; params and tags
             are text.
         """
-        jobs = f"tags.mlflow.parentRunId = '{sweep.run_id}'"
-        rows = [
-            {
-                "run_id": run.info.run_id,
-                "name": run.info.run_name,
-                "status": run.info.status,
-                "start_time": pd.to_datetime(run.info.start_time, unit="ms", utc=True),
-                "end_time": pd.to_datetime(run.info.end_time, unit="ms", utc=True),
-                **{f"params.{key}": value for key, value in run.data.params.items()},
-                **{f"metrics.{key}": value for key, value in run.data.metrics.items()},
-                **{f"tags.{key}": value for key, value in run.data.tags.items()},
-            }
-            for run in self._search(jobs, sweep.experiment_id)
-        ]
+        tags = self.client.get_run(sweep.run_id).data.tags
+        lists = [json.loads(text) for key, text in tags.items() if key.startswith("reused.")]
+        reused = {int(job): run_id for part in lists for job, run_id in part.items()}
+        runs = list(
+            self._search(f"tags.mlflow.parentRunId = '{sweep.run_id}'", sweep.experiment_id)
+        )
+        rows = [_as_row(run, run.data.tags["job"]) for run in runs]
+        found = {run.info.run_id: run for run in self._by_id(reused.values(), sweep.experiment_id)}
+        rows += [_as_row(found[id_], job) for job, id_ in reused.items() if id_ in found]
         rows.sort(key=lambda row: int(row["tags.job"]))
         return pd.DataFrame(rows)
 
@@ -250,6 +320,12 @@ class Store:
             return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
         except (MlflowException, OSError) as error:
             raise TrackingError(f"run {run_id} has no artifact {artifact}: {error}") from error
+
+    def _by_id(self, run_ids: Iterable[str], experiment_id: str) -> Iterator[Run]:
+        wanted = list(run_ids)
+        for start in range(0, len(wanted), RUNS_A_QUERY):
+            listed = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + RUNS_A_QUERY])
+            yield from self._search(f"attributes.run_id IN ({listed})", experiment_id)
 
     def _search(
         self, query: str, experiment_id: str | None = None, page: int = 1000
@@ -274,6 +350,20 @@ class Store:
                 return
 
 
+def _as_row(run: Run, job: str | int) -> dict[str, Any]:
+    return {
+        "run_id": run.info.run_id,
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "start_time": pd.to_datetime(run.info.start_time, unit="ms", utc=True),
+        "end_time": pd.to_datetime(run.info.end_time, unit="ms", utc=True),
+        **{f"params.{key}": value for key, value in run.data.params.items()},
+        **{f"metrics.{key}": value for key, value in run.data.metrics.items()},
+        **{f"tags.{key}": value for key, value in run.data.tags.items()},
+        "tags.job": str(job),
+    }
+
+
 def _as_sweep(run: Run) -> Sweep:
     tags = run.data.tags
     return Sweep(tags["sweep"], run.info.run_id, run.info.experiment_id, tags["command"])
@@ -294,7 +384,7 @@ def _open_sqlite(uri: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             MlflowClient(uri).search_experiments(max_results=1)
-        with closing(sqlite3.connect(path)) as database:
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA journal_mode=wal")
     return path.parent / "mlartifacts"
 
@@ -302,18 +392,3 @@ def _open_sqlite(uri: str) -> Path:
 def _ask_server(uri: str) -> None:
     """Find out within seconds whether a server is there: MLflow itself would try for minutes."""
     requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT).raise_for_status()
-
-
-@functools.cache
-def _provenance() -> Mapping[str, str]:
-    """What was run: versions, and the commit of a checkout."""
-    packages = ("hydra-core", "mlflow", "numpy", "pandas")
-    tags = {f"version.{package}": version(package) for package in packages}
-    tags |= {"version.python": platform.python_version(), "host": platform.node()}
-    tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
-    commit = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    if commit.returncode == 0:
-        tags["mlflow.source.git.commit"] = commit.stdout.strip()
-    return tags

@@ -111,7 +111,8 @@ def test_a_sweep_that_does_not_exist_is_one_sentence(swept: tuple[Path, Any]) ->
 
 def test_one_model_trains_alone(swept: tuple[Path, Any]) -> None:
     outputs, _ = swept
-    done = run(outputs, "hidden_size=16", "learning_rate=0.3", "num_epochs=6")
+    values = ["hidden_size=16", "learning_rate=0.3", "num_epochs=6"]
+    done = run(outputs, *values, "tracking.reuse=false")
     assert done.returncode == 0, done.stderr
     (log,) = (outputs / "run").glob("*/pipeline.log")
     in_sweep = next(

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import ConfigError, parse_job, short
 
+TRACKING = {"uri": "sqlite:///x", "experiment": "x", "reuse": True, "checkpoint_minutes": 5}
 VALUES: dict[str, Any] = {
     "hidden_size": 128,
     "l2_reg": 0,
@@ -19,7 +20,7 @@ VALUES: dict[str, Any] = {
     "seed": 0,
     "dtype": "float32",
     "data": {"name": "digits", "dir": None, "url": None, "files": {}},
-    "tracking": {"uri": "sqlite:///x", "experiment": "x"},
+    "tracking": TRACKING,
 }
 
 
@@ -51,7 +52,9 @@ def test_a_job_is_its_values() -> None:
         ("data", {"name": "a", "dir": 3, "url": None, "files": {}}, "data.dir must be text"),
         ("data", {"name": "a", "dir": None, "url": None, "files": []}, "data.files must map"),
         ("data", {"name": "digits"}, "data.dir is missing"),
-        ("tracking", {"uri": "", "experiment": "x"}, "tracking.uri must be a text"),
+        ("tracking", TRACKING | {"uri": ""}, "tracking.uri must be a text"),
+        ("tracking", TRACKING | {"reuse": "no"}, "tracking.reuse must be true or false, not 'no'"),
+        ("tracking", TRACKING | {"checkpoint_minutes": 0}, "tracking.checkpoint_minutes must be"),
     ],
 )
 def test_bad_values_are_named_in_one_sentence(key: str, value: Any, said: str) -> None:

@@ -69,7 +69,7 @@ def sweep(outputs: Path, *overrides: str) -> tuple[Path, subprocess.CompletedPro
     """Run a sweep by its command; returns its folder."""
     before = set((outputs / "multirun").glob("*"))
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "-m", *overrides],
+        [sys.executable, "-m", "pipeline", "-m", "tracking.reuse=false", *overrides],
         env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
         capture_output=True,
         text=True,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from pipeline.board import Board
+from pipeline.checkpoint import Checkpoints
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
-from pipeline.population import Board, model_bytes, plan, share, train_wave
-from pipeline.train import Metrics
+from pipeline.population import model_bytes, plan, share, train_wave
+from pipeline.train import Metrics, Row, Stack
 
 Hyper = Callable[..., Hyperparameters]
 PLENTY = 1 << 40
+NAMES = [str(i) for i in range(9)]
 
 
 def test_every_job_is_planned_once_and_work_is_balanced(hyper: Hyper) -> None:
@@ -61,54 +66,68 @@ def test_no_shards_waves_or_processes_change_a_bit(
     for cores, memory in [(1, PLENTY), (2, PLENTY), (3, 2 * model_bytes(jobs[1], 64, 10))]:
         folder = tmp_path / f"{cores}"
         folder.mkdir()
-        folders = [folder / str(i) for i in range(len(jobs))]
+        checkpoints = Checkpoints(folder, minutes=5)
         board = Board(folder / "board", len(jobs), 4)
         for wave in plan(jobs, 64, 10, cores, memory):
             data = shared if cores > 1 else digits
-            assert train_wave(wave, jobs, data, folders, board, cores) == [None] * len(wave)
-        metrics = [list(board.read(i, 0)) for i in range(len(jobs))]
-        outcomes = [ends[-1][0].outcome for ends in metrics]
+            assert train_wave(wave, jobs, NAMES, data, checkpoints, board, cores) == {}
+        curves = [list(board.read(i, 0)) for i in range(len(jobs))]
+        outcomes = [curve[-1][1] for curve in curves]
         assert outcomes == ["finished", "finished", "diverged", "finished", "finished"]
-        weights = [np.load(f / "weights.npz") for i, f in enumerate(folders) if i != 2]
+        best = [checkpoints.read(name).best for name in NAMES[: len(jobs)]]
+        assert best[2] is None
         results.append(
             (
-                [[end.metrics for end, _ in ends] for ends in metrics if ends[-1][0].epoch > 1],
-                [{name: file[name].tobytes() for name in file} for file in weights],
+                [[row.metrics for row, _ in curve] for curve in curves if len(curve) > 1],
+                [[array.tobytes() for array in params] for params in best if params],
             )
         )
-        assert not (folders[2] / "weights.npz").exists()
     assert results[0] == results[1] == results[2]
 
 
-def test_a_shard_that_raises_says_why_and_the_others_finish(
+def test_only_the_model_that_raises_fails(
+    digits: Dataset, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(stack: Stack, X: Any, y: Any, work: Any) -> None:
+        if (stack.l2_reg == np.float32(0.25)).any():
+            raise MemoryError("this one is too large")
+        real_step(stack, X, y, work)
+
+    real_step = Stack.step
+    monkeypatch.setattr(Stack, "step", step)
+    jobs = [hyper(l2_reg=l2_reg) for l2_reg in (0, 0.1, 0.25, 0.3, 0.4)]
+    checkpoints, board = Checkpoints(tmp_path, minutes=5), Board(tmp_path / "board", 5, 3)
+    (wave,) = plan(jobs, 64, 10, cores=1, memory=PLENTY)
+    failed = train_wave(wave, jobs, NAMES, digits, checkpoints, board, cores=1)
+    assert list(failed) == [2]
+    assert "MemoryError: this one is too large" in failed[2]
+    outcomes = {i: [outcome for _, outcome in board.read(i, 0)] for i in range(5)}
+    finished = [None, None, "finished"]
+    assert outcomes == {0: finished, 1: finished, 2: [], 3: finished, 4: finished}
+
+
+def test_a_result_without_room_on_the_disk_fails_its_job_alone(
     digits: Dataset, hyper: Hyper, tmp_path: Path
 ) -> None:
-    jobs = [hyper(), hyper(seed=1)]
-    (tmp_path / "file").write_text("in the way of a folder")
-    folders = [tmp_path / "file", tmp_path / "fine"]
-    board = Board(tmp_path / "board", 2, 3)
+    jobs = [hyper(num_epochs=2), hyper()]
+    names = ["0" * 300, "1"]  # no file has such a long name
+    checkpoints, board = Checkpoints(tmp_path, minutes=5), Board(tmp_path / "board", 2, 3)
     (wave,) = plan(jobs, 64, 10, cores=1, memory=PLENTY)
-    traces = dict(
-        zip(
-            (shard.jobs[0] for shard in wave),
-            train_wave(wave, jobs, digits, folders, board, 1),
-            strict=True,
-        )
-    )
-    assert "FileExistsError" in (traces[0] or "")
-    assert traces[1] is None
-    assert (tmp_path / "fine" / "weights.npz").exists()
+    failed = train_wave(wave, jobs, names, digits, checkpoints, board, cores=1)
+    assert list(failed) == [0]
+    assert "its result cannot be kept" in failed[0]
+    assert [outcome for _, outcome in board.read(1, 0)] == [None, None, "finished"]
 
 
 def test_the_board_shows_only_what_was_published(tmp_path: Path) -> None:
-    from pipeline.train import EpochEnd
-
     board = Board(tmp_path / "board", 2, 3)
-    metrics = Metrics(1.0, 0.5, float("nan"), 0.25)
-    board.write(1, EpochEnd(0, 1, metrics, "diverged", None))
+    row = Row(Metrics(1.0, 0.5, float("nan"), 0.25), 1_700_000_000_000)
+    board.write(1, 1, row, "diverged")
     assert list(board.read(0, 0)) == []
-    ((end, milliseconds),) = board.read(1, 0)
-    assert (end.epoch, end.outcome) == (1, "diverged")
-    np.testing.assert_array_equal(end.metrics, metrics)
-    assert milliseconds > 1e12
+    ((got, outcome),) = board.read(1, 0)
+    assert (got.milliseconds, outcome) == (row.milliseconds, "diverged")
+    np.testing.assert_array_equal(got.metrics, row.metrics)
     assert list(board.read(1, 1)) == []
+    board.complain(OSError(28, "full"))
+    assert "No space left" in board.complaint()
+    assert board.complaint() == ""

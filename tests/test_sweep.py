@@ -17,6 +17,7 @@ from pipeline.jobrun import JobSpec, Place
 from pipeline.sweep import train_jobs
 from pipeline.tracking import Store
 from tests.conftest import DIGITS
+from tests.test_config import TRACKING
 
 Hyper = Callable[..., Hyperparameters]
 FOREVER = 100_000  # epochs
@@ -27,9 +28,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
 
 
+@pytest.fixture(autouse=True)
+def own_outputs(outputs: Path) -> None:
+    """Checkpoints go to a folder of the test's own."""
+
+
 @pytest.fixture
 def place(store: Store, request: pytest.FixtureRequest) -> Place:
-    experiment = store.experiment("sweeps")
+    experiment = store.experiment(request.node.name)
     return Place(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
 
 
@@ -37,7 +43,7 @@ def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
     folder.mkdir(parents=True, exist_ok=True)
     log = logging.Logger("job")
     log.addHandler(logging.FileHandler(folder / "job.log", delay=True))
-    groups: dict[str, Any] = {"data": asdict(DIGITS), "tracking": {"uri": "x", "experiment": "x"}}
+    groups: dict[str, Any] = {"data": asdict(DIGITS), "tracking": TRACKING}
     return JobSpec(number, {**asdict(values), **groups}, folder, log)
 
 

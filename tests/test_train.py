@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from pipeline import train as training
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
 from pipeline.model import Params
-from pipeline.train import EpochEnd, train
+from pipeline.train import Checkpoint, EpochEnd, Snapshot, goodness, train
 
 Hyper = Callable[..., Hyperparameters]
 
@@ -28,17 +29,27 @@ def one_blas_thread() -> object:
 def run(jobs: Sequence[Hyperparameters], data: Dataset) -> dict[int, list[EpochEnd]]:
     ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
     for end in train(jobs, data):
+        assert isinstance(end, EpochEnd)  # no snapshot is due
         ends[end.model].append(end)
     return ends
 
 
+def best_of(ends: Sequence[EpochEnd]) -> Params | None:
+    result = ends[-1].result
+    assert result is not None
+    assert result.outcome == ends[-1].outcome
+    assert [row.metrics for row in result.curve] == [end.row.metrics for end in ends]
+    return result.best
+
+
 def same_bits(a: Sequence[EpochEnd], b: Sequence[EpochEnd]) -> bool:
     """Whether two models have the same metrics in every epoch, and the same best weights."""
-    metrics = np.array_equal([e.metrics for e in a], [e.metrics for e in b], equal_nan=True)
+    metrics = np.array_equal([e.row.metrics for e in a], [e.row.metrics for e in b], equal_nan=True)
     ends = [(e.epoch, e.outcome) for e in a] == [(e.epoch, e.outcome) for e in b]
-    if a[-1].best is None or b[-1].best is None:
-        return metrics and ends and a[-1].best is b[-1].best
-    weights = zip(a[-1].best, b[-1].best, strict=True)
+    best = best_of(a), best_of(b)
+    if best[0] is None or best[1] is None:
+        return metrics and ends and best[0] is best[1]
+    weights = zip(*best, strict=True)
     return metrics and ends and all(np.array_equal(x, y) for x, y in weights)
 
 
@@ -58,22 +69,23 @@ def test_an_epoch_is_the_plain_loop_of_the_equations(digits: Dataset, hyper: Hyp
             loss += batch_loss[0] * len(rows)
             rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
             params = Params(*(w - rate * g for w, g in zip(params, gradients, strict=True)))
-        metrics = got[epoch - 1].metrics
+        metrics = got[epoch - 1].row.metrics
         assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
         assert metrics.train_acc == hits / len(y)
         val_loss, _, _ = model.loss_and_gradients(params, data.X_val, data.y_val, 0 * l2_reg)
         assert metrics.val_loss == pytest.approx(val_loss[0], rel=1e-10)
         val_acc = (model.predict(params, data.X_val) == data.y_val).mean()
         assert metrics.val_acc == pytest.approx(val_acc)
-    assert got[-1].best is not None
-    for kept, expected in zip(got[-1].best, params, strict=True):  # the last epoch was the best
+    best = best_of(got)
+    assert best is not None
+    for kept, expected in zip(best, params, strict=True):  # the last epoch was the best
         np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_overfits_twenty_images(digits: Dataset, hyper: Hyper) -> None:
     few = replace(digits, X_train=digits.X_train[:20], y_train=digits.y_train[:20])
     job = hyper(batch_size=20, num_epochs=300, l2_reg=0, learning_rate_decay=1)
-    assert run([job], few)[0][-1].metrics.train_acc == 1
+    assert run([job], few)[0][-1].row.metrics.train_acc == 1
 
 
 @pytest.mark.parametrize("stack_bytes", [1, 1 << 17, 1 << 30])
@@ -100,7 +112,7 @@ def test_a_model_has_the_same_bits_in_any_company(
 def test_a_diverged_model_stops_and_the_others_go_on(digits: Dataset, hyper: Hyper) -> None:
     ends = run([hyper(learning_rate=1e8), hyper()], digits)
     assert [end.outcome for end in ends[0]] == ["diverged"]
-    assert ends[0][0].best is None
+    assert best_of(ends[0]) is None
     assert [end.outcome for end in ends[1]] == [None, None, "finished"]
 
 
@@ -109,18 +121,21 @@ def test_a_model_that_diverges_late_keeps_its_best_weights(digits: Dataset, hype
     ends = run([job], digits)[0]
     assert ends[-1].outcome == "diverged"
     assert 1 < len(ends) < 5
-    assert ends[-1].best is not None
-    assert all(np.isfinite(array).all() for array in ends[-1].best)
+    kept = best_of(ends)
+    assert kept is not None
+    assert all(np.isfinite(array).all() for array in kept)
 
 
 def test_the_weights_kept_are_those_of_the_best_epoch(digits: Dataset, hyper: Hyper) -> None:
     job = hyper(learning_rate=1.0, learning_rate_decay=1.3, num_epochs=12)  # wild at the end
     ends = run([job], digits)[0]
-    best = max(ends, key=lambda end: (end.metrics.val_acc, -end.metrics.val_loss))
+    best = max(ends, key=lambda end: goodness(end.row.metrics))
     assert best.epoch < ends[-1].epoch
-    assert ends[-1].best is not None
-    val_acc = (model.predict(ends[-1].best, digits.X_val) == digits.y_val).mean()
-    assert val_acc == pytest.approx(best.metrics.val_acc)
+    kept, result = best_of(ends), ends[-1].result
+    assert kept is not None and result is not None
+    hits = model.predict(kept, digits.X_val)[0] == digits.y_val
+    assert hits.mean() == pytest.approx(best.row.metrics.val_acc)
+    np.testing.assert_array_equal(np.unpackbits(result.best_hits, count=len(hits)), hits)
 
 
 def test_the_seed_alone_decides_the_start_and_the_order(digits: Dataset, hyper: Hyper) -> None:
@@ -134,4 +149,36 @@ def test_models_that_predict_all_classes_alike_count_the_first(
 ) -> None:
     whole = hyper(weight_std=0, batch_size=len(digits.y_train), num_epochs=1)
     ends = run([whole], digits)[0]
-    assert ends[0].metrics.train_acc == pytest.approx((digits.y_train == 0).mean())
+    assert ends[0].row.metrics.train_acc == pytest.approx((digits.y_train == 0).mean())
+
+
+@pytest.mark.parametrize("interrupts", [[7], [1, 2, 3], [11, 12, 30], [40]])
+def test_an_interrupted_model_goes_on_to_the_same_bits(
+    digits: Dataset, hyper: Hyper, interrupts: list[int]
+) -> None:
+    jobs = [
+        hyper(),
+        hyper(hidden_size=5, learning_rate_decay=0.5, num_epochs=4),
+        hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=4),  # diverges late
+    ]
+    whole = run(jobs, digits)
+    ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
+    left, saved, step = list(range(len(jobs))), list[Checkpoint](), 0
+    for stop in [*interrupts, 1000]:
+
+        def stopped(stop: int = stop) -> bool:
+            nonlocal step
+            step += 1
+            return step > stop
+
+        resumed: dict[int, Checkpoint] = {}
+        for event in train([jobs[i] for i in left], digits, saved, stopped):
+            if isinstance(event, Snapshot):
+                resumed[left[event.model]] = copy.deepcopy(event.checkpoint)
+            else:
+                ends[left[event.model]].append(event)
+        step -= 1  # the step before which training stopped is still to be made
+        left, saved = list(resumed), list(resumed.values())
+    assert not left
+    for i in range(len(jobs)):
+        assert same_bits(ends[i], whole[i])

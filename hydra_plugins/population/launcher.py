@@ -21,8 +21,6 @@ from hydra_plugins.population.compose import Composer
 if TYPE_CHECKING:
     from pipeline.jobrun import JobRun, JobSpec
 
-log = logging.getLogger(__name__)
-
 
 class PopulationLauncher(Launcher):
     """Trains all jobs of a sweep in this process and its workers."""
@@ -61,7 +59,6 @@ class PopulationLauncher(Launcher):
         if self.dry_run:
             self._print_plan(configs, cores, memory)
             return []
-        log.info("Training %d jobs together", len(configs))
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
@@ -137,7 +134,7 @@ class PopulationLauncher(Launcher):
         """What Hydra's run_job does after the task."""
         if run.error is None:
             job_return.status = JobStatus.COMPLETED
-            job_return.return_value = run.best.val_acc if run.best else None
+            job_return.return_value = run.score
         else:
             job_return.status = JobStatus.FAILED
             job_return.return_value = CompactHydraException(str(run.error))

@@ -1,0 +1,139 @@
+"""What models have learned, in files that outlive the process that trains them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Hyperparameters
+from pipeline.model import Params
+from pipeline.train import VERSION, Checkpoint, Metrics, Row
+
+LONGEST_WRITE = 3600  # seconds after which a file that is still half written is nobody's
+# What np.load raises for a file that is cut, damaged or of another version of this project.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+def fingerprint(job: Hyperparameters, digest: str) -> str:
+    """32 hexadecimal digits that name all that decides a model's numbers, and nothing else.
+
+    Args:
+        job: the hyperparameters.
+        digest: of the images, their preprocessing and their split (`Dataset.digest`).
+    """
+    values = {key: _plain(value) for key, value in asdict(job).items()}
+    text = json.dumps([VERSION, digest, values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    """Equal numbers as equal text: l2_reg=0 is l2_reg=0.0."""
+    return float(value) if isinstance(value, int) else value
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A folder with a file per model: FINGERPRINT.npz, which needs no pickle to be read."""
+
+    folder: Path
+    minutes: float  # between two of a model that trains
+
+    def path(self, name: str) -> Path:
+        """The file of a model, whether it exists or not."""
+        return self.folder / f"{name}.npz"
+
+    def read(self, name: str) -> Checkpoint | None:
+        """The checkpoint of a model; None if there is none, or none that can be read."""
+        try:
+            with np.load(self.path(name), allow_pickle=False) as file:
+                return _from_arrays(file)
+        except DAMAGED:
+            return None
+
+    def write(self, name: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the one before: whole, or not at all.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written to.
+        """
+        arrays = _as_arrays(checkpoint)
+        write_whole(self.path(name), lambda file: np.savez(file, **arrays))
+
+    def forget(self, name: str) -> None:
+        """Delete the checkpoint of a model, if there is one."""
+        self.path(name).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Delete what is left of writes that were cut short."""
+        for path in self.folder.glob("*.tmp"):
+            with suppress(OSError):  # another process tidies too
+                if time.time() - path.stat().st_mtime > LONGEST_WRITE:
+                    path.unlink()
+
+
+def write_whole(path: Path, write: Callable[[Any], object]) -> None:
+    """Write a file that is seen complete or not at all, even if the power fails.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "version": VERSION,
+        "curve": [[*row.metrics, row.milliseconds] for row in checkpoint.curve],
+        "outcome": checkpoint.outcome or "",
+        "best_hits": checkpoint.best_hits,
+        "step": checkpoint.step,
+        "loss": checkpoint.loss,
+        "hits": checkpoint.hits,
+    }
+    for prefix, params in (("", checkpoint.params), ("best_", checkpoint.best)):
+        if params is not None:
+            arrays |= {f"{prefix}{key}": value for key, value in params._asdict().items()}
+    return arrays
+
+
+def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
+    if int(file["version"]) != VERSION:
+        raise ValueError("of another trainer")
+
+    def params(prefix: str) -> Params | None:
+        keys = [f"{prefix}{key}" for key in Params._fields]
+        return Params(*(file[key] for key in keys)) if keys[0] in file else None
+
+    return Checkpoint(
+        curve=tuple(
+            Row(Metrics(*map(float, values)), int(milliseconds))
+            for *values, milliseconds in file["curve"]
+        ),
+        outcome=str(file["outcome"]) or None,
+        best=params("best_"),
+        best_hits=file["best_hits"],
+        params=params(""),
+        step=int(file["step"]),
+        loss=float(file["loss"]),
+        hits=int(file["hits"]),
+    )

@@ -1,0 +1,58 @@
+"""Who made a run: versions, the commit, the process; and whether that process still lives."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import psutil
+
+from pipeline.config import ROOT
+
+HEARTBEAT_SECONDS = 60  # between two signs of life in a run's tags
+SILENCE_SECONDS = 3600  # after which a process on another machine is taken for dead
+
+
+@functools.cache
+def provenance() -> Mapping[str, str]:
+    """Tags that say what was run and by which process."""
+    packages = ("hydra-core", "mlflow", "numpy", "pandas")
+    tags = {f"version.{package}": version(package) for package in packages}
+    tags |= {"version.python": platform.python_version(), "host": platform.node()}
+    process = psutil.Process()
+    tags |= {"pid": str(process.pid), "pid_started": f"{process.create_time():.0f}"}
+    tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    if commit.returncode == 0:
+        tags["mlflow.source.git.commit"] = commit.stdout.strip()
+    return tags
+
+
+def heartbeat() -> Mapping[str, str]:
+    """The tag of a process that lives: seconds since 1970."""
+    return {"heartbeat": f"{time.time():.0f}"}
+
+
+def is_gone(tags: Mapping[str, str]) -> bool:
+    """Whether the process that made a run is known to live no more.
+
+    On this machine the process itself tells, by its number and the time of its start; one on
+    another machine is gone when its heartbeat has been silent for `SILENCE_SECONDS`.
+    """
+    if tags.get("host") != platform.node():
+        return "heartbeat" in tags and time.time() - float(tags["heartbeat"]) > SILENCE_SECONDS
+    try:
+        started = psutil.Process(int(tags["pid"])).create_time()
+    except (KeyError, ValueError):  # not a run of this project
+        return False
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+    return abs(started - float(tags["pid_started"])) > 1
