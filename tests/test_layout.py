@@ -30,6 +30,9 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
         *("jobrun", "population", "progress", "provenance"),
     },
     "figures": {"config", "data"},
+    "significance": set(),
+    "importance": set(),
+    "advice": {"config"},
     "choice": {"config", "data", "figures", "model", "tracking"},
     "page": {"choice", "data", "figures", "model", "tracking"},
     "report": {"choice", "config", "page", "tracking"},
@@ -40,7 +43,10 @@ HOMES = {  # library: where alone it may be imported
     "hydra": {"__main__"},
     "omegaconf": {"__main__"},
     "mlflow": {"tracking"},
-    "pandas": {"choice", "figures", "page", "report", "tracking"},
+    "pandas": {
+        *("advice", "choice", "figures", "importance", "page"),
+        *("report", "significance", "tracking"),
+    },
     "joblib": {"population"},
 }
 
