@@ -23,7 +23,7 @@ class Board:
         with path.open("wb") as file:  # room that is only promised would kill who writes there
             os.posix_fallocate(file.fileno(), 0, 8 * math.prod(shape))
         self.rows = np.memmap(path, np.float64, "r+", shape=shape)
-        self._owner = os.getpid()
+        self.owner = os.getpid()
 
     def stop(self) -> None:
         """Ask all shards to stop before their next step."""
@@ -31,7 +31,7 @@ class Board:
 
     def stopped(self) -> bool:
         """Whether they were asked to, or nobody is left to ask."""
-        return bool(self.rows[-1, 0, 0]) or self._owner not in (os.getpid(), os.getppid())
+        return bool(self.rows[-1, 0, 0]) or self.owner not in (os.getpid(), os.getppid())
 
     def complain(self, error: OSError) -> None:
         """Say that a checkpoint could not be written."""

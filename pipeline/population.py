@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -143,7 +147,25 @@ def _train_shard(
     checkpoints: Checkpoints,
     board: Board,
 ) -> dict[int, str]:
-    with threadpool_limits(1, "blas"):
+    if os.getpid() != board.owner:
+        _watch(board.owner)
+    with threadpool_limits(1, "blas"), _training:
         trainer = ShardTrainer(jobs, names, data, checkpoints, board)
         trainer.train(list(jobs))
         return trainer.failed
+
+
+_training = threading.Lock()  # held while a shard trains in this process
+
+
+@functools.cache
+def _watch(owner: int) -> None:
+    """End this worker when its owner has died: it would wait for work for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(1)
+        with _training:  # which stops by itself, and leaves a checkpoint
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -23,8 +23,8 @@ def provenance() -> Mapping[str, str]:
     packages = ("hydra-core", "mlflow", "numpy", "pandas")
     tags = {f"version.{package}": version(package) for package in packages}
     tags |= {"version.python": platform.python_version(), "host": platform.node()}
-    process = psutil.Process()
-    tags |= {"pid": str(process.pid), "pid_started": f"{process.create_time():.0f}"}
+    pid, started = this_process()
+    tags |= {"pid": pid, "pid_started": started}
     tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
     commit = subprocess.run(
         ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
@@ -47,12 +47,20 @@ def is_gone(tags: Mapping[str, str]) -> bool:
     """
     if tags.get("host") != platform.node():
         return "heartbeat" in tags and time.time() - float(tags["heartbeat"]) > SILENCE_SECONDS
+    return "pid" in tags and not lives(tags["pid"], tags["pid_started"])
+
+
+def this_process() -> tuple[str, str]:
+    """What names this process on this machine: its number, and the second of its start."""
+    process = psutil.Process()
+    return str(process.pid), f"{process.create_time():.0f}"
+
+
+def lives(pid: str, started: str) -> bool:
+    """Whether a process of this machine still lives."""
     try:
-        started = psutil.Process(int(tags["pid"])).create_time()
-    except (KeyError, ValueError):  # not a run of this project
-        return False
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) <= 1
     except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
         return False
-    return abs(started - float(tags["pid_started"])) > 1
+    except psutil.AccessDenied:  # somebody else's: it may be
+        return True

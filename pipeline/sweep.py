@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,12 +23,13 @@ from pipeline.dry_run import describe
 from pipeline.jobrun import JobRun, JobSpec, Place
 from pipeline.population import Shard, plan, share, train_wave
 from pipeline.progress import Progress
-from pipeline.provenance import HEARTBEAT_SECONDS
+from pipeline.provenance import HEARTBEAT_SECONDS, lives, this_process
 
 POLL_SECONDS = 0.2  # between looks at what the shards have published
 FLUSH_SECONDS = 2.0  # between rounds of writing to MLflow, at least
 FLUSH_SHARE = 0.04  # of the time, at most, goes into those rounds
 PATIENCE_SECONDS = 60  # for a store that is out of reach when all is trained
+SCRATCH = "population"  # what the names of temporary folders begin with
 MEMORY_SHARE = 0.6  # of the memory that is free, unless the launcher's max_memory says otherwise
 
 log = logging.getLogger("pipeline")
@@ -180,12 +182,23 @@ def _train_group(
     free = _memory_for_weights(data, memory)
     waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, free)
     progress = Progress(len(jobs), sum(job.num_epochs for job in jobs) * len(data.y_train))
-    with tempfile.TemporaryDirectory() as folder:
+    with _scratch() as folder:
         if any(len(wave) > 1 for wave in waves):
-            data = share(data, Path(folder))
+            data = share(data, folder)
         for wave in waves:
-            _train_wave(wave, runs, data, checkpoints, Path(folder), cores, writer, progress)
+            _train_wave(wave, runs, data, checkpoints, folder, cores, writer, progress)
     progress.close()
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder; those that killed processes have left are deleted."""
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*-*-*"):
+        if not lives(*path.name.split("-")[1:3]):
+            shutil.rmtree(path, ignore_errors=True)
+    prefix = "-".join((SCRATCH, *this_process(), ""))
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        yield Path(folder)
 
 
 def _not_finished(
