@@ -6,9 +6,12 @@ files. `as_images` folds rows back.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,11 +146,18 @@ def _deal(labels: NDArray[np.uint8], parts: int) -> NDArray[np.int64]:
 
 def _digits(*fifths: int) -> Images:
     """The images of scikit-learn's 1,797 that are dealt to these fifths."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    images = Images(pixels.astype(np.uint8), labels.astype(np.uint8))
+    images = _all_digits()
     return images.where(np.isin(_deal(images.labels, 5), fifths))
+
+
+@functools.cache
+def _all_digits() -> Images:
+    """What sklearn.datasets.load_digits returns, without the second that importing it takes."""
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    rows = np.loadtxt(path, np.uint8, delimiter=",")
+    return Images(rows[:, :-1], rows[:, -1])
 
 
 def _fashion_mnist_train(config: DataConfig) -> tuple[Images, Images]:

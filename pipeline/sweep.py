@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -26,7 +27,7 @@ from pipeline.progress import Progress
 from pipeline.provenance import HEARTBEAT_SECONDS, lives, this_process
 
 POLL_SECONDS = 0.2  # between looks at what the shards have published
-FLUSH_SECONDS = 2.0  # between rounds of writing to MLflow, at least
+FLUSH_SECONDS = 5.0  # between rounds of writing to MLflow, at least
 FLUSH_SHARE = 0.04  # of the time, at most, goes into those rounds
 PATIENCE_SECONDS = 60  # for a store that is out of reach when all is trained
 SCRATCH = "population"  # what the names of temporary folders begin with
@@ -193,8 +194,9 @@ def _train_group(
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """A temporary folder; those that killed processes have left are deleted."""
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*-*-*"):
-        if not lives(*path.name.split("-")[1:3]):
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
+        maker = re.fullmatch(rf"{SCRATCH}-(\d+)-(\d+)-\w+", path.name)
+        if maker and not lives(*maker.groups()):
             shutil.rmtree(path, ignore_errors=True)
     prefix = "-".join((SCRATCH, *this_process(), ""))
     with tempfile.TemporaryDirectory(prefix=prefix) as folder:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import joblib
+import yaml
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
@@ -15,6 +16,7 @@ from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf._utils import OmegaConfDumper
 
 from hydra_plugins.population.compose import Composer
 
@@ -121,12 +123,9 @@ class PopulationLauncher(Launcher):
         if config.hydra.output_subdir is not None:
             saved = folder / config.hydra.output_subdir
             saved.mkdir(exist_ok=True)
-            for name, part in (
-                ("config.yaml", task_config),
-                ("hydra.yaml", OmegaConf.masked_copy(config, "hydra")),
-                ("overrides.yaml", config.hydra.overrides.task),
-            ):
-                OmegaConf.save(part, saved / name)
+            _save(task_config, saved / "config.yaml")
+            _save(config.hydra, saved / "hydra.yaml", key="hydra")
+            _save(config.hydra.overrides.task, saved / "overrides.yaml")
         self.hydra_context.callbacks.on_job_start(config=config, task_function=self.task_function)
         return JobSpec(number, resolved(task_config), folder, _job_log(config)), job_return
 
@@ -146,6 +145,26 @@ def _task_part(config: DictConfig) -> DictConfig:
     part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.copy_cache(from_config=config, to_config=part)
     return part
+
+
+class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
+    """OmegaConf's YAML written by libyaml: faster, and long texts are folded elsewhere."""
+
+
+_Dumper.add_representer(str, OmegaConfDumper.str_representer)
+
+
+def _save(config: DictConfig, path: Path, key: str | None = None) -> None:
+    """What OmegaConf.save writes, of a node or of a configuration that holds it as `key`."""
+    values = OmegaConf.to_container(config, enum_to_str=True)
+    text = yaml.dump(
+        values if key is None else {key: values},
+        default_flow_style=False,
+        allow_unicode=True,
+        sort_keys=False,
+        Dumper=_Dumper,
+    )
+    path.write_text(text, encoding="utf-8")
 
 
 def _job_log(config: DictConfig) -> logging.Logger:
