@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -93,7 +94,9 @@ class Writer:
 
     def flush(self) -> None:
         """Write all that is pending, until that fails."""
-        self._try(self._say_alive)
+        if self._place.sweep is not None and time.monotonic() > self._beat:
+            self._try(partial(self._place.store.say_alive, self._place.sweep.run_id))
+            self._beat = time.monotonic() + HEARTBEAT_SECONDS
         for run in [run for run in self._runs if run.pending]:
             if not self._try(run.flush):
                 self._runs.remove(run)  # next time the others come first
@@ -134,11 +137,6 @@ class Writer:
             log.info("MLflow can be reached again")
             self._problem = None
         return True
-
-    def _say_alive(self) -> None:
-        if self._place.sweep is not None and time.monotonic() > self._beat:
-            self._place.store.say_alive(self._place.sweep.run_id)
-            self._beat = time.monotonic() + HEARTBEAT_SECONDS
 
 
 def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from pipeline.config import DataConfig, Hyperparameters
 from pipeline.data import Dataset, load
+from pipeline.jobrun import JobSpec, Place
+from pipeline.tracking import Store
 
 DIGITS = DataConfig(name="digits", dir=None, url=None, files={})
+TRACKING = {"uri": "sqlite:///x", "experiment": "x", "reuse": True, "checkpoint_minutes": 5}
 SMALL = Hyperparameters(
     hidden_size=16,
     l2_reg=1e-4,
@@ -44,3 +48,28 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own for everything that a run writes."""
     monkeypatch.setenv("PIPELINE_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path / "outputs"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+
+
+@pytest.fixture
+def place(store: Store, request: pytest.FixtureRequest) -> Place:
+    experiment = store.experiment(request.node.name)
+    return Place(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
+
+
+def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
+    folder.mkdir(parents=True, exist_ok=True)
+    log = logging.Logger("job")
+    log.addHandler(logging.FileHandler(folder / "job.log", delay=True))
+    groups: dict[str, Any] = {"data": asdict(DIGITS), "tracking": TRACKING}
+    return JobSpec(number, {**asdict(values), **groups}, folder, log)
+
+
+def statuses(place: Place) -> dict[str, str]:
+    assert place.sweep is not None
+    runs = place.store.runs(place.sweep)
+    return dict(zip(runs["tags.job"], runs["status"], strict=True))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import ConfigError, parse_job, short
+from tests.conftest import TRACKING
 
-TRACKING = {"uri": "sqlite:///x", "experiment": "x", "reuse": True, "checkpoint_minutes": 5}
 VALUES: dict[str, Any] = {
     "hidden_size": 128,
     "l2_reg": 0,

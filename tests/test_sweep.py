@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +11,14 @@ import pytest
 
 from pipeline import sweep as sweep_module
 from pipeline.config import Hyperparameters
-from pipeline.jobrun import JobSpec, Place
+from pipeline.jobrun import Place
 from pipeline.sweep import train_jobs
-from pipeline.tracking import Store
-from tests.conftest import DIGITS
-from tests.test_config import TRACKING
+from tests.conftest import job, statuses
 
 Hyper = Callable[..., Hyperparameters]
+pytestmark = pytest.mark.usefixtures("outputs")  # checkpoints go to a folder of the test's own
+
 FOREVER = 100_000  # epochs
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-
-
-@pytest.fixture(autouse=True)
-def own_outputs(outputs: Path) -> None:
-    """Checkpoints go to a folder of the test's own."""
-
-
-@pytest.fixture
-def place(store: Store, request: pytest.FixtureRequest) -> Place:
-    experiment = store.experiment(request.node.name)
-    return Place(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
-
-
-def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
-    folder.mkdir(parents=True, exist_ok=True)
-    log = logging.Logger("job")
-    log.addHandler(logging.FileHandler(folder / "job.log", delay=True))
-    groups: dict[str, Any] = {"data": asdict(DIGITS), "tracking": TRACKING}
-    return JobSpec(number, {**asdict(values), **groups}, folder, log)
-
-
-def statuses(place: Place) -> dict[str, str]:
-    assert place.sweep is not None
-    runs = place.store.runs(place.sweep)
-    return dict(zip(runs["tags.job"], runs["status"], strict=True))
 
 
 def test_jobs_that_share_a_folder_keep_their_own_weights(
