@@ -186,7 +186,7 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
     if store.runs(sweep).empty:  # it was stopped before its first job
         store.forget(sweep)
         return code or 1
-    report = write_report(store, sweep.name, outputs_dir() / "reports")
+    report = write_report(store, sweep, outputs_dir() / "reports")
     print(*summary_lines(report), sep="\n")
     print(f"All runs: {_ui(store.uri)}/{_PAGE.format(sweep.experiment_id)}")
     code = code or int(report.best is None)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipeline.config import Hyperparameters, PipelineError, parse_job
+from pipeline.config import Hyperparameters, PipelineError, parse_data
 from pipeline.data import load_test
 from pipeline.figures import GRID, show
 from pipeline.model import Params, predict
@@ -80,17 +80,20 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
     return finished.sort_values(list(keys), ascending=list(keys.values()))
 
 
-def judge(store: Store, row: pd.Series[Any]) -> tuple[Best, Params | None]:
+def judge(store: Store, row: pd.Series[Any], *, final: bool) -> tuple[Best, Params | None]:
     """How good the chosen model is, and its weights if they can be had.
 
-    The test split is read once in the life of a run: the accuracy on it is kept as a metric.
+    The test split is read once in the life of a run: the accuracy on it is kept as a metric. It is
+    not read before the choice is final, for another model may still be chosen.
     """
     weights, problem = None, None
     test_acc = plain(row["test_acc"])
     hits = round(row["best_val_acc"] * row["num_val"])
     try:
         weights = load_weights(store, row["run_id"])
-        if test_acc is None:
+        if test_acc is None and not final:
+            problem = "not read before all jobs have ended"
+        elif test_acc is None:
             test_acc = measure_test(store, row["run_id"], weights, row["best_epoch"])
     except PipelineError as error:
         problem = " ".join(str(error).split())
@@ -152,8 +155,12 @@ def measure_test(store: Store, run_id: str, weights: Params, epoch: int) -> floa
     """
     with tempfile.TemporaryDirectory() as folder:
         text = store.fetch(run_id, "config.yaml", Path(folder)).read_text(encoding="utf-8")
-    job = parse_job(yaml.safe_load(text))
-    X, y = load_test(job.data, job.hyperparameters.dtype)
+    try:
+        values = yaml.safe_load(text)
+        data, dtype = parse_data(values["data"]), values["dtype"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ReportError(f"config.yaml of run {run_id} is damaged ({error})") from error
+    X, y = load_test(data, dtype)
     test_acc = float((predict(weights, X)[0] == y).mean())
     store.log(run_id, [Point(int(epoch), int(time.time() * 1000), {"test_acc": test_acc})])
     return test_acc
@@ -187,8 +194,11 @@ def no_best(jobs: pd.DataFrame) -> str:
     return f"No model to choose ({counted(jobs)}): {advice}"
 
 
-def notes(jobs: pd.DataFrame, best: Best | None) -> Iterator[str]:
-    """What one should know before trusting the choice."""
+def notes(jobs: pd.DataFrame, best: Best | None, command: str) -> Iterator[str]:
+    """What one should know before trusting the choice; `command` started the sweep."""
+    missing = int(jobs["outcome"].isin(("failed", "unfinished")).sum())
+    if missing:
+        yield f"{missing} of {len(jobs)} jobs have no result; to train just those again: {command}"
     if best is None:
         return
     others = rank(jobs)[1:]
@@ -206,8 +216,6 @@ def notes(jobs: pd.DataFrame, best: Best | None) -> Iterator[str]:
             yield f"{key}={show(value)} is the {end} that was tried: a {more} one may be better."
     if jobs["dataset_digest"].nunique() > 1:
         yield "The models were trained on different data: their accuracies do not compare."
-    if (jobs["outcome"] == "unfinished").any():
-        yield "Jobs that have not ended were not considered."
 
 
 def _parsed(text: Any) -> Any:

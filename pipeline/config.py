@@ -116,9 +116,19 @@ def parse_job(values: Mapping[str, Any]) -> Job:
     flat = {key: value for key, value in values.items() if key not in groups}
     return Job(
         hyperparameters=_build(Hyperparameters, flat, ""),
-        data=_build(DataConfig, values.get("data"), "data."),
+        data=parse_data(values.get("data")),
         tracking=parse_tracking(values.get("tracking")),
     )
+
+
+def parse_data(values: Any) -> DataConfig:
+    """Build the group `data` of a composed configuration.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type.
+    """
+    data: DataConfig = _build(DataConfig, values, "data.")
+    return data
 
 
 def parse_tracking(values: Any) -> TrackingConfig:

@@ -67,7 +67,7 @@ def gather(report: Report, command: str, jobs: pd.DataFrame) -> dict[str, Any]:
         "shared": {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1},
         "best": asdict(report.best) if report.best else None,
         "problem": report.problem,
-        "notes": list(notes(jobs, report.best)),
+        "notes": list(notes(jobs, report.best, command)),
         "runs": _records(jobs),
         "diverged": apart("diverged", epoch="diverged_epoch"),
         "failed": apart("failed", error="error"),

@@ -17,32 +17,32 @@ import pandas as pd
 from pipeline.choice import ReportError, counted, judge, no_best, rank, tabulate
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
 from pipeline.page import Report, answer, draw, gather, html, markdown
-from pipeline.tracking import Store
+from pipeline.tracking import Store, Sweep
 
 
-def write_report(store: Store, sweep: str | None, out: Path) -> Report:
+def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
     """Choose the best model of a sweep, judge it on the test split, and write the report.
 
     Args:
         store: holds the runs; gets the report as artifacts of the sweep's run, and the test
             accuracy as a metric of the chosen run.
-        sweep: its ID; None: the latest.
+        sweep: whose jobs; while some have not ended, the test split stays unread.
         out: the folder of the reports of all sweeps.
 
     Raises:
-        PipelineError: there is no such sweep, or the report cannot be written.
+        PipelineError: the runs cannot be read, or the report cannot be written.
     """
-    found = store.find_sweep(sweep)
-    jobs = tabulate(store.runs(found))
+    jobs = tabulate(store.runs(sweep))
     ranking = rank(jobs)
     jobs = jobs.loc[[*ranking.index, *jobs.index.difference(ranking.index)]]
     jobs.insert(0, "rank", pd.Series(range(1, len(ranking) + 1), ranking.index, "Int64"))
-    best, weights = judge(store, ranking.iloc[0]) if len(ranking) else (None, None)
+    final = not (jobs["outcome"] == "unfinished").any()
+    best, weights = judge(store, ranking.iloc[0], final=final) if len(ranking) else (None, None)
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
     problem = None if best else no_best(jobs)
-    report = Report(found.name, out / folder_name(found.name), counted(jobs), best, problem)
-    facts = gather(report, found.command, jobs)
+    report = Report(sweep.name, out / folder_name(sweep.name), counted(jobs), best, problem)
+    facts = gather(report, sweep.command, jobs)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.csv": jobs.to_csv(index=False),
@@ -50,7 +50,7 @@ def write_report(store: Store, sweep: str | None, out: Path) -> Report:
         "report.html": html(report, facts, jobs, draw(store, jobs, weights)),
     }
     try:
-        publish(files, report.folder, store, found.run_id)
+        publish(files, report.folder, store, sweep.run_id)
     except OSError as error:
         raise ReportError(
             f"the report cannot be written to {report.folder} ({error.strerror}): make room there, "
@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         store = _open(options.tracking_uri)
-        report = write_report(store, options.sweep, outputs_dir() / "reports")
+        sweep = store.find_sweep(options.sweep)
+        report = write_report(store, sweep, outputs_dir() / "reports")
     except PipelineError as error:
         sys.exit(str(error))
     print(*summary_lines(report), sep="\n")

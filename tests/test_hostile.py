@@ -181,7 +181,7 @@ def test_a_sweep_of_any_name_has_its_report_within_its_folder(
 ) -> None:
     store = Store(f"sqlite:///{swept}/mlflow.db")
     store.start_sweep(store.experiment("names"), name, "…")
-    report = write_report(store, name, tmp_path / "reports")
+    report = write_report(store, store.find_sweep(name), tmp_path / "reports")
     assert [path.name for path in tmp_path.iterdir()] == ["reports"]
     assert report.folder.resolve().parent == tmp_path / "reports"
     assert (report.folder / "report.html").exists()
@@ -226,7 +226,7 @@ def page(swept: Path) -> tuple[str, str, str]:
         store.log(run_id, points, params, tags | {"diverged_epoch": "1"})
         if number == 0:
             store.log_files(run_id, weights)
-    report = write_report(store, sweep.name, swept / "reports")
+    report = write_report(store, store.find_sweep(sweep.name), swept / "reports")
     assert report.best is not None
     html, markdown = (
         (report.folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "md")

@@ -30,7 +30,7 @@ from pipeline.page import Report
 from pipeline.report import main, summary_lines, write_report
 from pipeline.sweep import train_jobs
 from pipeline.tracking import Store, Sweep
-from tests.conftest import DIGITS, SMALL
+from tests.conftest import DIGITS, SMALL, TRACKING
 
 MARKUP = "<script>alert(1)</script>|`*x*`"
 BASE = asdict(replace(SMALL, hidden_size=8))
@@ -50,7 +50,7 @@ def train_sweep(store: Store, folder: Path, name: str, *jobs: dict[str, Any]) ->
     """Train the jobs, which differ from BASE in some values, as a sweep does."""
     experiment = store.experiment("digits")
     sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
-    groups = {"data": asdict(DIGITS), "tracking": {"uri": store.uri, "experiment": "digits"}}
+    groups = {"data": asdict(DIGITS), "tracking": TRACKING | {"reuse": False}}
     specs = [
         JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
         for i, job in enumerate(jobs)
@@ -61,16 +61,14 @@ def train_sweep(store: Store, folder: Path, name: str, *jobs: dict[str, Any]) ->
 
 @pytest.fixture(scope="module")
 def swept(store: Store, folder: Path) -> Sweep:
-    """Four models that finish, one that diverges, one that cannot be, one that was killed."""
+    """Four models that finish, one that diverges, one that cannot be."""
     grid = [{"hidden_size": H, "learning_rate": lr} for H in (8, 16) for lr in (0.03, 1.0)]
-    sweep = train_sweep(store, folder, "s1", *grid, {"learning_rate": 1e9}, {"hidden_size": MARKUP})
-    store.start_run(sweep.experiment_id, MARKUP, {"job": "6"}, sweep)
-    return sweep
+    return train_sweep(store, folder, "s1", *grid, {"learning_rate": 1e9}, {"hidden_size": MARKUP})
 
 
 @pytest.fixture(scope="module")
 def written(store: Store, swept: Sweep, folder: Path) -> Report:
-    return write_report(store, swept.name, folder / "reports")
+    return write_report(store, store.find_sweep(swept.name), folder / "reports")
 
 
 @pytest.fixture(scope="module")
@@ -132,19 +130,19 @@ def test_json_names_the_best_model_and_how_sure_that_is(
     assert facts["shared"]["num_epochs"] == 3
 
 
-def test_json_lists_every_run_and_apart_what_diverged_failed_or_never_ended(
+def test_json_lists_every_run_and_apart_what_diverged_or_failed(
     facts: dict[str, Any],
 ) -> None:
     assert [run["outcome"] for run in facts["runs"][:4]] == ["finished"] * 4
     accuracies = [run["best_val_acc"] for run in facts["runs"][:4]]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert sorted(run["job"] for run in facts["runs"]) == list(range(7))
+    assert sorted(run["job"] for run in facts["runs"]) == list(range(6))
     (diverged,) = facts["diverged"]
     assert (diverged["job"], diverged["learning_rate"], diverged["epoch"]) == (4, 1e9, 1)
     (failed,) = facts["failed"]
     assert failed["hidden_size"] == MARKUP
     assert "hidden_size must be a whole number" in failed["error"]
-    assert [run["name"] for run in facts["unfinished"]] == [MARKUP]
+    assert facts["unfinished"] == []
 
 
 def test_the_test_accuracy_is_that_of_the_stored_weights(
@@ -168,7 +166,7 @@ def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -
     best = facts["best"]
     assert f"**Validation accuracy: {percent(best['val_acc'])} (95 % interval" in text
     assert f"| 1 | 16 | 1e-4 | 1 | {percent(best['val_acc'])} | {best['val_loss']:.4f} |" in text
-    for heading in ("Finished", "Diverged", "Failed", "Unfinished"):
+    for heading in ("Finished", "Diverged", "Failed"):
         assert f"\n## {heading} jobs\n" in text
 
 
@@ -229,7 +227,7 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
     before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
     assert sorted(before) == ["report.csv", "report.html", "report.json", "report.md"]
     monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
-    assert write_report(store, swept.name, folder / "reports") == written
+    assert write_report(store, store.find_sweep(swept.name), folder / "reports") == written
     assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
     assert written.best is not None
     history = store.client.get_metric_history(written.best.run_id, "test_acc")
@@ -244,6 +242,23 @@ def test_the_report_is_an_artifact_of_the_sweep(
         assert copy.read_bytes() == path.read_bytes()
 
 
+def test_before_all_jobs_have_ended_the_test_split_stays_closed(
+    store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = train_sweep(store, folder, "cut short", {})
+    run_id = store.start_run(sweep.experiment_id, MARKUP, {"job": "1"}, sweep)
+    store.end_run(run_id, "KILLED")
+    monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read"))
+    report = write_report(store, sweep, tmp_path)
+    assert report.best is not None
+    assert report.best.test_problem == "not read before all jobs have ended"
+    assert "\n## Unfinished jobs\n" in (report.folder / "report.md").read_text()
+    facts = json.loads((report.folder / "report.json").read_text())
+    assert [run["name"] for run in facts["unfinished"]] == [MARKUP]
+    again = f"1 of 2 jobs have no result; to train just those again: {sweep.command}"
+    assert again in facts["notes"]
+
+
 def test_test_images_that_have_moved_are_a_reason_not_an_error(
     store: Store, folder: Path, tmp_path: Path
 ) -> None:
@@ -256,14 +271,14 @@ def test_test_images_that_have_moved_are_a_reason_not_an_error(
     (changed / "config.yaml").write_text(yaml.safe_dump(config))
     store.log_files(run_id, changed)
 
-    report = write_report(store, "moved", tmp_path)
+    report = write_report(store, store.find_sweep("moved"), tmp_path)
     assert report.best is not None
     assert report.best.test_acc is None
     assert "/no/such/folder" in (report.best.test_problem or "")
     assert "Test accuracy: unknown: /no/such/folder" in (report.folder / "report.md").read_text()
     (changed / "weights.npz").write_bytes(b"PK\x03\x04 not really")
     store.log_files(run_id, changed)
-    report = write_report(store, "moved", tmp_path)
+    report = write_report(store, store.find_sweep("moved"), tmp_path)
     assert report.best is not None
     assert "is damaged" in (report.best.test_problem or "")
     assert "<img" not in (report.folder / "report.html").read_text()
@@ -271,7 +286,7 @@ def test_test_images_that_have_moved_are_a_reason_not_an_error(
 
 def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_path: Path) -> None:
     train_sweep(store, folder, "div", {"learning_rate": 1e9}, {"learning_rate": 1e10})
-    report = write_report(store, "div", tmp_path)
+    report = write_report(store, store.find_sweep("div"), tmp_path)
     assert report.best is None
     sentence = summary_lines(report)[0]
     assert sentence.startswith("No model to choose (2 jobs: 2 diverged): lower learning_rate")
@@ -284,18 +299,18 @@ def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_p
 
 def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> None:
     store.start_sweep(store.experiment("digits"), "none", "…")
-    report = write_report(store, "none", tmp_path)
+    report = write_report(store, store.find_sweep("none"), tmp_path)
     assert summary_lines(report)[0].startswith("No model to choose (0 jobs)")
 
 
 def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path: Path) -> None:
     for name in ("latest", "../x", "y"):
         store.start_sweep(store.experiment("digits"), name, "…")
-        report = write_report(store, name, tmp_path)
+        report = write_report(store, store.find_sweep(name), tmp_path)
         assert (tmp_path / "latest").resolve() == report.folder
         assert (tmp_path / "latest" / "report.html").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".._x", "latest", "latest_", "y"]
-    assert write_report(store, None, tmp_path).sweep == "y"
+    assert write_report(store, store.find_sweep(None), tmp_path).sweep == "y"
 
 
 def test_an_unknown_sweep_is_one_sentence_of_the_command(store: Store, written: Report) -> None:
@@ -328,14 +343,14 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
     assert not stop.value.code
     printed = capsys.readouterr().out.splitlines()
     assert printed[:3] == summary_lines(written)[:3]
-    assert printed[3] == "7 jobs: 4 finished, 1 diverged, 1 failed, 1 unfinished"
+    assert printed[3] == "6 jobs: 4 finished, 1 diverged, 1 failed"
     assert printed[4] == f"Report: {outputs}/reports/s1/report.html"
     assert Path(printed[4].removeprefix("Report: ")).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
     with pytest.raises(choice.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
-        write_report(store, "s1", Path("/dev/null"))
+        write_report(store, store.find_sweep("s1"), Path("/dev/null"))
 
 
 FIRST = {"best_val_acc": 0.9, "best_val_loss": 0.3, "hidden_size": 64, "outcome": "finished"}
