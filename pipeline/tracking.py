@@ -1,92 +1,32 @@
-"""MLflow: the store, a run per sweep, a nested run per job. The only module that imports it."""
+"""MLflow: the store, a run per sweep, a nested run per job. Only this and calls.py import it."""
 
 from __future__ import annotations
 
 import fcntl
-import functools
 import itertools
 import json
-import logging
-import os
-import signal
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
-
-from pipeline.config import PipelineError
-from pipeline.provenance import heartbeat, is_gone, provenance
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.calls import LOCK_SECONDS, STORE_ERRORS, TrackingError, reason, says_why
+from pipeline.provenance import heartbeat, is_gone, provenance
 
 SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it is there
-LOCK_SECONDS = 60  # how long another program may lock a sqlite store
 METRICS_A_CALL = 1000  # what one log_batch takes at most
 REUSED_A_TAG = 150  # runs that a tag has room for
 RUNS_A_QUERY = 200
-
-logging.getLogger("alembic").setLevel(logging.WARNING)
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-
-
-class TrackingError(PipelineError):
-    """The store cannot be reached, or does not hold what was asked for."""
-
-
-STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _says_why(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
-    """Wait for a locked store, and turn what else it may raise into one sentence."""
-
-    @functools.wraps(method)
-    def wrapped(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                with _uninterrupted():
-                    return method(self, *args, **kwargs)
-            except STORE_ERRORS as error:
-                reason = _reason(error)
-                if "database is locked" in reason and time.monotonic() < until:
-                    continue  # it has been waiting for seconds already
-                task = method.__name__.replace("_", " ")
-                raise TrackingError(
-                    f"MLflow at {self.uri} failed to {task} ({reason}): "
-                    "mend it, then start the same command again"
-                ) from error
-
-    return wrapped
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let the write in hand end before Ctrl-C or SIGTERM take effect."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)
@@ -134,11 +74,11 @@ class Store:
             self.client.search_experiments(max_results=1)
         except STORE_ERRORS as error:
             raise TrackingError(
-                f"the MLflow store at tracking.uri={uri} cannot be opened ({_reason(error)}): "
+                f"the MLflow store at tracking.uri={uri} cannot be opened ({reason(error)}): "
                 "start that server or name another store"
             ) from error
 
-    @_says_why
+    @says_why
     def experiment(self, name: str) -> str:
         """The ID of an experiment, which is created if need be."""
         found = self.client.get_experiment_by_name(name)
@@ -156,14 +96,14 @@ class Store:
                     raise
         return str(found.experiment_id)
 
-    @_says_why
+    @says_why
     def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
         """Create the parent run of a sweep."""
         tags = {"kind": "sweep", "sweep": name, "command": command, **provenance(), **heartbeat()}
         run = self.client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
         return _as_sweep(run)
 
-    @_says_why
+    @says_why
     def start_run(
         self, experiment_id: str, name: str, tags: Mapping[str, str], sweep: Sweep | None
     ) -> str:
@@ -174,14 +114,14 @@ class Store:
         self._artifact_uris[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
 
-    @_says_why
+    @says_why
     def log_dataset(self, run_id: str, name: str, digest: str, source: str, sizes: str) -> None:
         """Say which data a run was trained on (`sizes`: JSON)."""
         dataset = Dataset(name, digest, "local", source, profile=sizes)
         context = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context)])
 
-    @_says_why
+    @says_why
     def log(
         self,
         run_id: str,
@@ -203,30 +143,30 @@ class Store:
         for start in range(METRICS_A_CALL, len(metrics), METRICS_A_CALL):
             self.client.log_batch(run_id, metrics[start : start + METRICS_A_CALL])
 
-    @_says_why
+    @says_why
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store the files of a folder as artifacts of a run."""
         uri = self._artifact_uris.get(run_id) or self.client.get_run(run_id).info.artifact_uri
         repository = get_artifact_repository(uri, self.uri)
         repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
 
-    @_says_why
+    @says_why
     def forget(self, sweep: Sweep) -> None:
         """Delete the run of a sweep that has no jobs."""
         self.client.delete_run(sweep.run_id)
 
-    @_says_why
+    @says_why
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
         self._artifact_uris.pop(run_id, None)
 
-    @_says_why
+    @says_why
     def say_alive(self, run_id: str) -> None:
         """Leave a sign of life of this process in a run."""
         self.client.log_batch(run_id, tags=[RunTag(*tag) for tag in heartbeat().items()])
 
-    @_says_why
+    @says_why
     def end_orphans(self) -> None:
         """End as KILLED what dead processes left RUNNING; what a live one runs is not touched."""
         running = list(self._search("attributes.status = 'RUNNING' AND tags.pid != ''"))
@@ -237,7 +177,7 @@ class Store:
             if is_gone(tags | ({"heartbeat": signs} if signs else {})):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
-    @_says_why
+    @says_why
     def finished_runs(self, experiment_id: str, digest: str) -> dict[str, list[Finished]]:
         """The finished runs on some data, by fingerprint, the latest last."""
         query = f"attributes.status = 'FINISHED' AND tags.dataset_digest = '{digest}'"
@@ -250,7 +190,7 @@ class Store:
                 found.setdefault(tags["fingerprint"], []).append(result)
         return found
 
-    @_says_why
+    @says_why
     def add_finished(self, sweep: Sweep, runs: Mapping[int, str]) -> None:
         """Let finished runs stand for jobs of a sweep: run IDs by the number of the job."""
         numbers = sorted(runs)
@@ -261,7 +201,7 @@ class Store:
         ]
         self.client.log_batch(sweep.run_id, tags=tags)
 
-    @_says_why
+    @says_why
     def find_sweep(self, name: str | None = None) -> Sweep:
         """A sweep by its ID; without one, the latest.
 
@@ -280,7 +220,7 @@ class Store:
             raise TrackingError("there is no sweep yet: start one with python -m pipeline -m …")
         raise TrackingError(f"there is no sweep {name!r} in {self.uri}: the latest are {known}")
 
-    @_says_why
+    @says_why
     def runs(self, sweep: Sweep) -> pd.DataFrame:
         """The jobs of a sweep in their order, one row a run.
 
@@ -301,7 +241,7 @@ class Store:
         rows.sort(key=lambda row: int(row["tags.job"]))
         return pd.DataFrame(rows)
 
-    @_says_why
+    @says_why
     def curves(self, run_id: str, metrics: Sequence[str]) -> pd.DataFrame:
         """The per-epoch values of a run: a row an epoch, a column a metric."""
         series = {
@@ -367,13 +307,6 @@ def _as_row(run: Run, job: str | int) -> dict[str, Any]:
 def _as_sweep(run: Run) -> Sweep:
     tags = run.data.tags
     return Sweep(tags["sweep"], run.info.run_id, run.info.experiment_id, tags["command"])
-
-
-def _reason(error: BaseException) -> str:
-    """What the first of a chain of errors says: those wrapped around it say less in more words."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _open_sqlite(uri: str) -> Path:

@@ -17,11 +17,12 @@ import pytest
 
 from pipeline import sweep as sweep_module
 from pipeline.board import Board
+from pipeline.calls import TrackingError
 from pipeline.checkpoint import Checkpoints, fingerprint
 from pipeline.config import Hyperparameters
 from pipeline.jobrun import Place
 from pipeline.sweep import train_jobs
-from pipeline.tracking import Store, TrackingError
+from pipeline.tracking import Store
 from pipeline.train import Stack
 from tests.conftest import job, statuses
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.tracking import Point, Store, TrackingError
+from pipeline.calls import TrackingError
+from pipeline.tracking import Point, Store
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,87 @@
+"""Calls to MLflow: patience with a locked store, and one sentence for whatever they raise."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from pipeline.config import PipelineError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+LOCK_SECONDS = 60  # how long another program may lock a sqlite store
+
+
+class TrackingError(PipelineError):
+    """The store cannot be reached, or does not hold what was asked for."""
+
+
+STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+
+
+class HasUri(Protocol):
+    """What is asked of a store here."""
+
+    uri: str
+
+
+S = TypeVar("S", bound=HasUri)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def says_why(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Wait for a locked store, and turn what else it may raise into one sentence."""
+
+    @functools.wraps(method)
+    def wrapped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                with _uninterrupted():
+                    return method(self, *args, **kwargs)
+            except STORE_ERRORS as error:
+                said = reason(error)
+                if "database is locked" in said and time.monotonic() < until:
+                    continue  # it has been waiting for seconds already
+                task = method.__name__.replace("_", " ")
+                raise TrackingError(
+                    f"MLflow at {self.uri} failed to {task} ({said}): "
+                    "mend it, then start the same command again"
+                ) from error
+
+    return wrapped
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let the write in hand end before Ctrl-C or SIGTERM take effect."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def reason(error: BaseException) -> str:
+    """What the first of a chain of errors says: those wrapped around it say less in more words."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
