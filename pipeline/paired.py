@@ -45,11 +45,12 @@ def pair(models: pd.DataFrame, hits: Hits, chosen: Seeds, others: Sequence[Seeds
     p_values = np.minimum(1, 2 * binom.cdf(np.minimum(wins, losses), wins + losses, 0.5))
     differences = (wins - losses) / hits.shape[1]
     pairs = list(map(Paired, differences, p_values, [np.nan] * len(others), tests))
-    accuracy, noise = models["best_val_acc"].to_numpy(float), seed_noise(models)
-    for i, other in enumerate(others):
-        shared = [seed for seed in chosen if seed in other]
-        if len(shared) > 1:
-            rows = [chosen[seed] for seed in shared], [other[seed] for seed in shared]
+    shared = [[seed for seed in chosen if seed in other] for other in others]
+    if max(map(len, shared)) > 1:
+        accuracy, noise = models["best_val_acc"].to_numpy(float), seed_noise(models)
+    for i, seeds in enumerate(shared):
+        if len(seeds) > 1:
+            rows = [chosen[seed] for seed in seeds], [others[i][seed] for seed in seeds]
             pairs[i] = _over_seeds(accuracy, hits, *rows, *noise)
     return pairs
 

@@ -31,7 +31,8 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
         *("jobrun", "population", "progress", "provenance"),
     },
     "figures": {"config", "data"},
-    "significance": set(),
+    "paired": set(),
+    "significance": {"paired"},
     "importance": set(),
     "advice": {"config"},
     "choice": {"config", "data", "figures", "model", "tracking"},
@@ -45,7 +46,7 @@ HOMES = {  # library: where alone it may be imported
     "omegaconf": {"__main__"},
     "mlflow": {"calls", "tracking"},
     "pandas": {
-        *("advice", "choice", "figures", "importance", "page"),
+        *("advice", "choice", "figures", "importance", "page", "paired"),
         *("report", "significance", "tracking"),
     },
     "joblib": {"population"},
