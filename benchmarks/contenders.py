@@ -50,9 +50,9 @@ def random_data(D: int, images: int) -> Dataset:
 def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
     """This project's trainer: the gather of the mini-batch, then all stacks of the shard."""
     work = Workspace(jobs, data)
-    stacks = [Stack(jobs, members, data) for members in stack_members(jobs, data)]
+    stacks = [Stack(jobs, members, data, ()) for members in stack_members(jobs, data)]
     batches = itertools.chain.from_iterable(
-        mini_batches(data, jobs[0], epoch, work) for epoch in itertools.count(1)
+        mini_batches(data, jobs[0], epoch, 0, work) for epoch in itertools.count(1)
     )
 
     def step() -> None:
