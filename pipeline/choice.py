@@ -26,6 +26,7 @@ METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
 PARAMS = (*(field.name for field in fields(Hyperparameters)), "data.name")
 DATA = ("dataset", "dataset_digest", "num_train", "num_val")
 WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "best_epoch"]
+LISTED = 5  # failed jobs that are named one by one
 OUTCOMES = ("finished", "diverged", "failed", "unfinished")
 
 
@@ -194,11 +195,21 @@ def no_best(jobs: pd.DataFrame) -> str:
     return f"No model to choose ({counted(jobs)}): {advice}"
 
 
+def missing(jobs: pd.DataFrame, command: str) -> Iterator[str]:
+    """The jobs without a result, why, and how to train just those; `command` started the sweep."""
+    failed = jobs[jobs["outcome"] == "failed"]
+    for name, error in failed[["name", "error"]].head(LISTED).itertuples(index=False):
+        yield f"{name} failed: {' '.join(str(error).split())}"
+    if len(failed) > LISTED:
+        yield f"… and {len(failed) - LISTED} more failed"
+    count = int(jobs["outcome"].isin(("failed", "unfinished")).sum())
+    if count:
+        yield f"{count} of {len(jobs)} jobs have no result; to train just those again: {command}"
+
+
 def notes(jobs: pd.DataFrame, best: Best | None, command: str) -> Iterator[str]:
-    """What one should know before trusting the choice; `command` started the sweep."""
-    missing = int(jobs["outcome"].isin(("failed", "unfinished")).sum())
-    if missing:
-        yield f"{missing} of {len(jobs)} jobs have no result; to train just those again: {command}"
+    """What one should know before trusting the choice."""
+    yield from missing(jobs, command)
     if best is None:
         return
     others = rank(jobs)[1:]

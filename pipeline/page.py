@@ -41,6 +41,7 @@ class Report:
     sweep: str
     folder: Path  # of report.html, report.md, report.csv and report.json
     jobs: str  # how many had which outcome
+    missing: tuple[str, ...]  # which have no result, why, and how to train just those
     best: Best | None
     problem: str | None  # why there is no best, and what to do
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.choice import ReportError, counted, judge, no_best, rank, tabulate
+from pipeline.choice import ReportError, counted, judge, missing, no_best, rank, tabulate
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
 from pipeline.page import Report, answer, draw, gather, html, markdown
 from pipeline.tracking import Store, Sweep
@@ -41,7 +41,14 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
     problem = None if best else no_best(jobs)
-    report = Report(sweep.name, out / folder_name(sweep.name), counted(jobs), best, problem)
+    report = Report(
+        sweep=sweep.name,
+        folder=out / folder_name(sweep.name),
+        jobs=counted(jobs),
+        missing=tuple(missing(jobs, sweep.command)),
+        best=best,
+        problem=problem,
+    )
     facts = gather(report, sweep.command, jobs)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -61,7 +68,12 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
 
 def summary_lines(report: Report) -> list[str]:
     """What to print when a report has been written."""
-    return [*answer(report), report.jobs, f"Report: {report.folder / 'report.html'}"]
+    return [
+        *answer(report),
+        report.jobs,
+        *report.missing,
+        f"Report: {report.folder / 'report.html'}",
+    ]
 
 
 def folder_name(sweep: str) -> str:

@@ -344,7 +344,10 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
     printed = capsys.readouterr().out.splitlines()
     assert printed[:3] == summary_lines(written)[:3]
     assert printed[3] == "6 jobs: 4 finished, 1 diverged, 1 failed"
-    assert printed[4] == f"Report: {outputs}/reports/s1/report.html"
+    assert printed[4].startswith("job 5 failed: hidden_size must be a whole number")
+    again = "1 of 6 jobs have no result; to train just those again: python -m pipeline -m"
+    assert printed[5].startswith(again)
+    assert printed[6] == f"Report: {outputs}/reports/s1/report.html"
     assert Path(printed[4].removeprefix("Report: ")).exists()
 
 
