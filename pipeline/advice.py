@@ -1,0 +1,181 @@
+"""What to try next: values beyond the edge of the grid, and models that cost less."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.config import short
+
+WHOLE = ("hidden_size", "batch_size", "num_epochs")  # at least 1
+NO_SCALE = ("seed",)  # numbers of which none is better than another
+LARGEST = {"learning_rate_decay": 1.0}  # that make sense; all others have no end
+FEWEST = 3  # tried values that have an edge: of two, each is one
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The chosen model has the largest or the smallest of the tried values."""
+
+    name: str
+    value: float
+    end: str  # "largest" or "smallest"
+    further: list[float]  # values to try next, from the edge outwards
+    command: str  # that tries them, beside the value at the edge
+
+    def __str__(self) -> str:
+        """One sentence for the report."""
+        more = "larger" if self.end == "largest" else "smaller"
+        return (
+            f"{self.name}={short(self.value)} is the {self.end} that was tried: a {more} one may "
+            f"be better, e.g. {', '.join(map(short, self.further))}."
+        )
+
+
+def edges(
+    models: pd.DataFrame, best: Mapping[Any, Any], swept: Sequence[str], command: str
+) -> list[Edge]:
+    """The values of the best model that lie at the edge of what was tried.
+
+    λ = 0 is no edge, nor is a learning rate beyond which the models diverged: for that, `models`
+    has those too.
+
+    Args:
+        models: a row a model that was trained, with the columns of `swept`.
+        best: the values of the best.
+        swept: the columns to look at; texts and seeds have no edge.
+        command: that started the sweep, as `python -m pipeline …`.
+    """
+    found = []
+    for name in swept:
+        tried = sorted(pd.to_numeric(models[name], errors="coerce").dropna().unique().tolist())
+        if name in NO_SCALE or len(tried) < FEWEST or best[name] not in (tried[0], tried[-1]):
+            continue
+        value, upwards = float(best[name]), best[name] == tried[-1]
+        further = beyond(name, tried, upwards) if value > 0 else []
+        if further:
+            again = extend(command, name, [value, *further])
+            found.append(Edge(name, value, "largest" if upwards else "smallest", further, again))
+    return found
+
+
+def beyond(name: str, tried: Sequence[float], upwards: bool) -> list[float]:
+    """Up to two values that continue a grid at its own spacing, from its end outwards.
+
+    That is a constant factor, a pattern that repeats in each decade (0.1, 0.3, 1, 3), or a constant
+    step; of a grid without any, the mean factor or step, whichever fits better, in few digits.
+    The value 0 takes no part in it.
+
+    Args:
+        name: of the hyperparameter, for the values that it may have.
+        tried: in rising order.
+        upwards: beyond the largest; otherwise below the smallest.
+    """
+    ordered = np.array([value for value in tried if value > 0][:: 1 if upwards else -1])
+    if len(ordered) < 2:
+        return []
+    values = _repeated(ordered) or _mean_spaced(ordered)
+    if name in WHOLE:
+        values = [float(round(value)) for value in values]
+    values = [min(value, LARGEST.get(name, math.inf)) for value in values]
+    return [value for value in dict.fromkeys(values) if value > 0 and value != ordered[-1]]
+
+
+def _repeated(ordered: NDArray[np.float64]) -> list[float]:
+    """The next values, if all have the same factor between them, or two or three make a decade."""
+    for period in (1, 2, 3):
+        factors = ordered[period:] / ordered[:-period]
+        decade = 10.0 if ordered[-1] > ordered[0] else 0.1
+        if len(factors) and np.allclose(factors, factors[0] if period == 1 else decade):
+            values: list[float] = ordered.tolist()
+            for _ in range(2):
+                values.append(_rounded(values[-period] * float(factors[0]), slack=0))
+            return values[-2:]
+    return []
+
+
+def _mean_spaced(ordered: NDArray[np.float64]) -> list[float]:
+    """The next values at the mean step or factor, rounded as far as the grid is uneven itself."""
+    end, away = ordered[-1], np.array([1, 2])
+    steps, factors = np.diff(ordered), np.diff(np.log(ordered))
+    linear = end + steps.mean() * away
+    # Downwards, steps soon leave nothing above 0; a factor always does.
+    if _unevenness(steps) < _unevenness(factors) and linear[0] > 1e-6 * end:
+        exact, slack = linear, 1.5 * np.abs(steps - steps.mean()).max() * np.ones(2)
+    else:
+        exact = end * np.exp(factors.mean() * away)
+        slack = 1.5 * np.expm1(np.abs(factors - factors.mean()).max()) * exact
+    return [_rounded(*pair) for pair in zip(exact.tolist(), slack.tolist(), strict=True)]
+
+
+def _unevenness(gaps: NDArray[np.float64]) -> float:
+    return float(gaps.std() / abs(gaps.mean()))
+
+
+def _rounded(value: float, slack: float) -> float:
+    """The number of fewest digits that is as near as `slack`."""
+    candidates = (float(f"{value:.{digits}g}") for digits in range(1, 6))
+    near = (number for number in candidates if abs(number - value) <= slack + 1e-6 * abs(value))
+    return next(near, float(f"{value:.6g}"))
+
+
+def extend(command: str, name: str, values: Sequence[float]) -> str:
+    """The command of a sweep with other values of one hyperparameter, ready for a shell.
+
+    Args:
+        command: as `python -m pipeline …`.
+        name: of the hyperparameter.
+        values: to sweep instead of those in the command, or of a saved experiment.
+    """
+    start, words = shlex.split(command)[:3], shlex.split(command)[3:]
+    override = f"{name}={','.join(map(short, values))}"
+    same = [i for i, word in enumerate(words) if word.lstrip("+").startswith(f"{name}=")]
+    if same:
+        words[same[-1]] = override
+    else:
+        last = [i for i, word in enumerate(words) if "=" in word and not word.startswith("-")]
+        words.insert(last[-1] + 1 if last else len(words), override)
+    if not {"-m", "--multirun"} & set(words):
+        words.insert(0, "-m")
+    return shlex.join([*start, *words])
+
+
+def costs(models: pd.DataFrame, num_inputs: int, num_classes: int) -> pd.DataFrame:
+    """Multiply-adds of the matrix products of each model.
+
+    With D inputs and C classes, X W1 and Xᵀ dH0 take D H an image; H W2, Hᵀ dS and dS W2ᵀ take H C.
+
+    Args:
+        models: a row a model, with hidden_size, num_epochs, num_train and num_val.
+        num_inputs: D.
+        num_classes: C.
+
+    Returns:
+        The columns `prediction`, of one image; and `training`, of all epochs, each with its look
+        at the validation images.
+    """
+    first, second = models["hidden_size"] * num_inputs, models["hidden_size"] * num_classes
+    prediction = first + second
+    epoch = models["num_train"] * (2 * first + 3 * second) + models["num_val"] * prediction
+    return pd.DataFrame({"prediction": prediction, "training": models["num_epochs"] * epoch})
+
+
+def pareto(models: pd.DataFrame, cost: str, accuracy: str = "best_val_acc") -> pd.DataFrame:
+    """The models that no other beats in both cost and accuracy (Pareto, 1896), cheapest first.
+
+    A model is left out if another is no dearer and no less accurate, and better in one of them, or
+    if it has no accuracy; equal ones stay together.
+    """
+    known = models.dropna(subset=[cost, accuracy])
+    price, value = known[cost].to_numpy(float), known[accuracy].to_numpy(float)
+    no_worse = (price <= price[:, None]) & (value >= value[:, None])
+    better = (price < price[:, None]) | (value > value[:, None])
+    front = np.flatnonzero(~np.any(no_worse & better, axis=1))
+    return known.iloc[front[price[front].argsort(kind="stable")]]
