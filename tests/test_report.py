@@ -348,7 +348,7 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
     again = "1 of 6 jobs have no result; to train just those again: python -m pipeline -m"
     assert printed[5].startswith(again)
     assert printed[6] == f"Report: {outputs}/reports/s1/report.html"
-    assert Path(printed[4].removeprefix("Report: ")).exists()
+    assert Path(printed[6].removeprefix("Report: ")).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
