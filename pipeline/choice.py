@@ -6,10 +6,10 @@ import math
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.config import Hyperparameters, PipelineError, parse_data
 from pipeline.data import load_test
-from pipeline.figures import GRID, show
+from pipeline.figures import HEADINGS, show
 from pipeline.model import Params, predict
 from pipeline.tracking import Point, Store
 
@@ -26,8 +26,11 @@ METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
 PARAMS = (*(field.name for field in fields(Hyperparameters)), "data.name")
 DATA = ("dataset", "dataset_digest", "num_train", "num_val")
 WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "best_epoch"]
+PLACES = 9  # of a mean, below which equal ones differ by the order of their sum
 LISTED = 5  # failed jobs that are named one by one
 OUTCOMES = ("finished", "diverged", "failed", "unfinished")
+
+T = TypeVar("T")
 
 
 class ReportError(PipelineError):
@@ -73,12 +76,35 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
 def rank(jobs: pd.DataFrame) -> pd.DataFrame:
     """The jobs that finished, the best first: the choice is the first row.
 
-    The highest best_val_acc wins; among equals the lowest best_val_loss, then the smallest model,
-    then the first of the sweep.
+    Runs that differ in their seed alone are one configuration. The highest mean best_val_acc of a
+    configuration wins; among equals the lowest mean best_val_loss, then the smallest model, then
+    the first of the sweep. Within a configuration the same goes for its runs.
     """
-    keys = {"best_val_acc": False, "best_val_loss": True, "hidden_size": True, "job": True}
     finished = jobs[jobs["outcome"] == "finished"]
-    return finished.sort_values(list(keys), ascending=list(keys.values()))
+    runs = finished.groupby(configuration(finished), sort=False)
+    means = runs[["best_val_acc", "best_val_loss"]].transform("mean")
+    keys = pd.DataFrame(
+        {
+            "mean_acc": -means["best_val_acc"].round(PLACES),
+            "mean_loss": means["best_val_loss"].round(PLACES),
+            "hidden_size": finished["hidden_size"],
+            "first": runs["job"].transform("min"),
+            "acc": -finished["best_val_acc"],
+            "loss": finished["best_val_loss"],
+            "job": finished["job"],
+        }
+    )
+    return finished.loc[keys.sort_values(list(keys.columns)).index]
+
+
+def configuration(jobs: pd.DataFrame, names: Sequence[str] = PARAMS) -> pd.Series[str]:
+    """What runs that differ in their seed alone have in common, as a text of some of its values."""
+    columns = [
+        [f"{HEADINGS.get(name, name)}={show(value)}" for value in jobs[name]]
+        for name in names
+        if name in jobs and name != "seed"
+    ]
+    return pd.Series([" ".join(row) for row in zip(*columns, strict=True)], jobs.index, dtype=str)
 
 
 def judge(store: Store, row: pd.Series[Any], *, final: bool) -> tuple[Best, Params | None]:
@@ -121,22 +147,31 @@ def load_weights(store: Store, run_id: str) -> Params:
     Raises:
         PipelineError: the run has none that can be read.
     """
+    return read_arrays(store, run_id, "weights.npz", _as_weights)
+
+
+def read_arrays(store: Store, run_id: str, name: str, read: Callable[[Mapping[str, Any]], T]) -> T:
+    """Read an .npz of a run, which was saved uncompressed and without pickle.
+
+    Raises:
+        PipelineError: the run has none, or none that can be read.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        path = store.fetch(run_id, "weights.npz", Path(folder))
+        path = store.fetch(run_id, name, Path(folder))
         try:
-            return _read_weights(path)
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("its arrays are larger than the file")
+            with np.load(path, allow_pickle=False) as file:
+                return read(file)
         except Exception as error:  # what zipfile and NumPy raise for a damaged header has no end
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ReportError(f"weights.npz of run {run_id} is damaged ({reason})") from error
+            raise ReportError(f"{name} of run {run_id} is damaged ({reason})") from error
 
 
-def _read_weights(path: Path) -> Params:
-    """W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,) of an .npz, as a population of one."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-            raise ValueError("its arrays are larger than the file")  # it was saved uncompressed
-    with np.load(path, allow_pickle=False) as file:
-        params = Params(*(file[key] for key in Params._fields))
+def _as_weights(file: Mapping[str, Any]) -> Params:
+    """W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,), as a population of one."""
+    params = Params(*(file[key] for key in Params._fields))
     W1, b1, W2, b2 = params
     shapes = [array.shape for array in params]
     if 0 in W1.shape or shapes != [(len(W1), len(b1)), (len(b1),), (len(b1), len(b2)), (len(b2),)]:
@@ -207,28 +242,6 @@ def missing(jobs: pd.DataFrame, command: str) -> Iterator[str]:
         yield f"{count} of {len(jobs)} jobs have no result; to train just those again: {command}"
 
 
-def notes(jobs: pd.DataFrame, best: Best | None, command: str) -> Iterator[str]:
-    """What one should know before trusting the choice."""
-    yield from missing(jobs, command)
-    if best is None:
-        return
-    others = rank(jobs)[1:]
-    if len(others):
-        close = int((others["best_val_acc"] >= best.val_acc_ci95[0]).sum())
-        yield (
-            f"Of the other {len(others)} finished models, {close} have a validation accuracy "
-            "within that interval: how they compare with the best is not certain."
-        )
-    for key in GRID:
-        tried = sorted(pd.to_numeric(jobs[jobs["num_val"].notna()][key]).dropna().unique())
-        value = getattr(best, key)
-        if len(tried) > 2 and value in (tried[0], tried[-1]) and value > 0:
-            end, more = ("smallest", "smaller") if value == tried[0] else ("largest", "larger")
-            yield f"{key}={show(value)} is the {end} that was tried: a {more} one may be better."
-    if jobs["dataset_digest"].nunique() > 1:
-        yield "The models were trained on different data: their accuracies do not compare."
-
-
 def _parsed(text: Any) -> Any:
     """A parameter as the number that its text is, if it is one."""
     for kind in (int, float):
@@ -246,3 +259,9 @@ def plain(value: Any) -> Any:
     if pd.isna(value) or value in (math.inf, -math.inf):
         return None
     return value.item() if isinstance(value, np.generic) else value
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A DataFrame as JSON has it, an object a row."""
+    rows = frame.astype(object).to_dict("records")
+    return [{str(key): plain(value) for key, value in row.items()} for row in rows]

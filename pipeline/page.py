@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.choice import CURVES, DATA, PARAMS, Best, notes, plain, rank
+from pipeline.choice import CURVES, DATA, PARAMS, Best, rank, records
 from pipeline.data import SOURCES
 from pipeline.figures import (
     COLOURS,
@@ -42,6 +42,7 @@ class Report:
     folder: Path  # of report.html, report.md, report.csv and report.json
     jobs: str  # how many had which outcome
     missing: tuple[str, ...]  # which have no result, why, and how to train just those
+    evidence: tuple[str, ...]  # how sure the choice is, what mattered, what to try next
     best: Best | None
     problem: str | None  # why there is no best, and what to do
 
@@ -51,25 +52,26 @@ def varied(jobs: pd.DataFrame) -> list[str]:
     return [key for key in PARAMS if key in GRID or jobs[key].nunique() > 1]
 
 
-def gather(report: Report, command: str, jobs: pd.DataFrame) -> dict[str, Any]:
-    """All facts of a report, as JSON has them."""
+def gather(report: Report, command: str, jobs: pd.DataFrame, evidence: Any) -> dict[str, Any]:
+    """All facts of a report, as JSON has them; `evidence` are those of `pipeline.evidence`."""
 
     def apart(outcome: str, **more: str) -> list[dict[str, Any]]:
         keys = {key: key for key in ("job", "name", "run_id", *GRID)} | more
         chosen = jobs[jobs["outcome"] == outcome][list(keys.values())]
-        return _records(chosen.set_axis(list(keys), axis=1))
+        return records(chosen.set_axis(list(keys), axis=1))
 
     first = jobs[jobs["dataset"].notna()][:1]
     return {
         "sweep": report.sweep,
         "command": command,
         "jobs": report.jobs,
-        **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
+        **(records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
         "shared": {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1},
         "best": asdict(report.best) if report.best else None,
         "problem": report.problem,
-        "notes": list(notes(jobs, report.best, command)),
-        "runs": _records(jobs),
+        "notes": [*report.missing, *report.evidence],
+        "evidence": evidence,
+        "runs": records(jobs),
         "diverged": apart("diverged", epoch="diverged_epoch"),
         "failed": apart("failed", error="error"),
         "unfinished": apart("unfinished"),
@@ -156,11 +158,6 @@ def draw(store: Store, jobs: pd.DataFrame, weights: Params | None) -> dict[str, 
         "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
         "first_layer": first_layer,
     }
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = frame.astype(object).to_dict("records")
-    return [{str(key): plain(value) for key, value in row.items()} for row in rows]
 
 
 def _escaped(text: str) -> str:

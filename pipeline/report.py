@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline.choice import ReportError, counted, judge, missing, no_best, rank, tabulate
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
+from pipeline.evidence import of_sweep
 from pipeline.page import Report, answer, draw, gather, html, markdown
 from pipeline.tracking import Store, Sweep
 
@@ -41,15 +42,17 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
     problem = None if best else no_best(jobs)
+    sentences, evidence = of_sweep(store, jobs, best, sweep.command)
     report = Report(
         sweep=sweep.name,
         folder=out / folder_name(sweep.name),
         jobs=counted(jobs),
         missing=tuple(missing(jobs, sweep.command)),
+        evidence=tuple(sentences),
         best=best,
         problem=problem,
     )
-    facts = gather(report, sweep.command, jobs)
+    facts = gather(report, sweep.command, jobs, evidence)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.csv": jobs.to_csv(index=False),

@@ -239,6 +239,7 @@ class Store:
         found = {run.info.run_id: run for run in self._by_id(reused.values(), sweep.experiment_id)}
         rows += [_as_row(found[id_], job) for job, id_ in reused.items() if id_ in found]
         rows.sort(key=lambda row: int(row["tags.job"]))
+        self._artifact_uris |= {row["run_id"]: row.pop("artifact_uri") for row in rows}
         return pd.DataFrame(rows)
 
     @says_why
@@ -257,7 +258,10 @@ class Store:
             TrackingError: the run has no such artifact.
         """
         try:
-            return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
+            uri = self._artifact_uris.get(run_id) or self.client.get_run(run_id).info.artifact_uri
+            repository = get_artifact_repository(uri, self.uri)
+            path = repository.download_artifacts(artifact, str(folder))  # type: ignore[no-untyped-call]
+            return Path(path)
         except (MlflowException, OSError) as error:
             raise TrackingError(f"run {run_id} has no artifact {artifact}: {error}") from error
 
@@ -295,6 +299,7 @@ def _as_row(run: Run, job: str | int) -> dict[str, Any]:
         "run_id": run.info.run_id,
         "name": run.info.run_name,
         "status": run.info.status,
+        "artifact_uri": run.info.artifact_uri,
         "start_time": pd.to_datetime(run.info.start_time, unit="ms", utc=True),
         "end_time": pd.to_datetime(run.info.end_time, unit="ms", utc=True),
         **{f"params.{key}": value for key, value in run.data.params.items()},

@@ -37,7 +37,11 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
     "advice": {"config"},
     "choice": {"config", "data", "figures", "model", "tracking"},
     "page": {"choice", "data", "figures", "model", "tracking"},
-    "report": {"choice", "config", "page", "tracking"},
+    "evidence": {
+        *("advice", "choice", "config", "data", "figures"),
+        *("importance", "significance", "tracking"),
+    },
+    "report": {"choice", "config", "evidence", "page", "tracking"},
     "__init__": set(),
     "__main__": {"config", "jobrun", "report", "sweep", "tracking"},
 }
@@ -46,6 +50,7 @@ HOMES = {  # library: where alone it may be imported
     "omegaconf": {"__main__"},
     "mlflow": {"calls", "tracking"},
     "pandas": {
+        "evidence",
         *("advice", "choice", "figures", "importance", "page", "paired"),
         *("report", "significance", "tracking"),
     },

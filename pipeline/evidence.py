@@ -1,0 +1,157 @@
+"""What speaks for the choice: who else could be best, what mattered, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.advice import Edge, costs, edges
+from pipeline.choice import PARAMS, Best, ReportError, configuration, rank, read_arrays, records
+from pipeline.config import PipelineError
+from pipeline.data import SOURCES
+from pipeline.figures import percent
+from pipeline.importance import Importance, importance
+from pipeline.significance import Correction, Verdict, compare, correct
+from pipeline.tracking import Store
+
+NAMED = 5  # values, pairs or configurations that a sentence lists
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The statistics of a sweep's finished runs."""
+
+    verdict: Verdict
+    correction: Correction
+    importance: Importance
+    edges: Sequence[Edge]
+
+
+def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) -> Evidence:
+    """Compare the finished runs of a sweep on their validation images.
+
+    Args:
+        store: holds the runs.
+        jobs: a row a run.
+        best: the chosen one of them.
+        command: that started the sweep.
+
+    Raises:
+        PipelineError: the runs do not compare, or do not say which images they predict right.
+    """
+    ranking = rank(jobs)
+    if ranking["dataset_digest"].nunique() > 1:
+        raise ReportError("the models were trained on different data: they do not compare")
+    source = SOURCES[ranking["dataset"].iloc[0]]
+    cost = costs(ranking, int(np.prod(source.image_shape)), len(source.classes.split(",")))
+    columns = ["seed", "best_val_acc", "best_val_loss"]
+    models = ranking[columns].assign(
+        configuration=configuration(ranking, names_of(ranking)), cost=cost["prediction"]
+    )
+    models = models.drop_duplicates(["configuration", "seed"])  # a sweep may hold a job twice
+    hits = np.array(
+        [load_hits(store, id_, best.num_val) for id_ in ranking.loc[models.index, "run_id"]]
+    )
+    swept = [name for name in names_of(ranking) if name != "data.name"]
+    started = jobs[jobs["num_val"].notna()]
+    chosen = ranking.iloc[0]
+    return Evidence(
+        verdict=compare(models, hits),
+        correction=correct(models, hits),
+        importance=importance(ranking, swept),
+        edges=edges(started, {name: chosen[name] for name in swept}, swept, command),
+    )
+
+
+def names_of(jobs: pd.DataFrame) -> list[str]:
+    """The values other than the seed in which jobs differ; of equal jobs the hidden size."""
+    names = [key for key in PARAMS if key != "seed" and jobs[key].nunique() > 1]
+    return names or ["hidden_size"]
+
+
+def load_hits(store: Store, run_id: str, num_val: int) -> NDArray[np.bool_]:
+    """Which validation images a run's model predicts right at its best epoch, (num_val,).
+
+    Raises:
+        PipelineError: the run does not say.
+    """
+
+    def unpack(file: Mapping[str, Any]) -> NDArray[np.bool_]:
+        bits = file["bits"]
+        if bits.dtype != np.uint8 or bits.shape != (-(-num_val // 8),):
+            raise ValueError(f"{bits.dtype} of shape {bits.shape}")
+        return np.unpackbits(bits, count=num_val).astype(np.bool_)
+
+    return read_arrays(store, run_id, "val_hits.npz", unpack)
+
+
+def in_words(evidence: Evidence) -> Iterator[str]:
+    """What the statistics say, a sentence each."""
+    table, correction = evidence.verdict.table, evidence.correction
+    if len(table) > 1:
+        first = table.iloc[0]
+        if first["n"] > 1:
+            yield (
+                f"Chosen by the mean over {first['n']} seeds: {percent(first['mean'])}, standard "
+                f"deviation {percent(first['std'])}, 95 % t interval {percent(first['low'])} to "
+                f"{percent(first['high'])}."
+            )
+        alike = len(evidence.verdict.together) - 1
+        if alike:
+            yield (
+                f"{alike} of the other {len(table) - 1} configurations cannot be told apart from "
+                "it (paired tests on the same validation images, Holm's correction, 5 %); the "
+                f"cheapest of all these is {evidence.verdict.cheapest}."
+            )
+        else:
+            yield (
+                f"It is better than each of the other {len(table) - 1} configurations (paired "
+                "tests on the same validation images, Holm's correction, 5 %)."
+            )
+        yield (
+            f"The highest of {len(table)} accuracies is partly luck: without that, expect "
+            f"{percent(correction.corrected)} instead of {percent(correction.raw)} (bootstrap of "
+            "the whole choice over validation images)."
+        )
+    shares = evidence.importance.shares.head(NAMED)
+    if len(shares):
+        parts = ", ".join(
+            f"{' × '.join(names)} {percent(share)}"
+            for names, share in shares.itertuples(index=False)
+        )
+        how = "" if evidence.importance.method == "exact" else ", gaps filled by a random forest"
+        yield f"What mattered, as shares of accuracy's variance (functional ANOVA{how}): {parts}."
+    for edge in evidence.edges:
+        yield f"{edge} Try: {edge.command}"
+
+
+def as_facts(evidence: Evidence) -> dict[str, Any]:
+    """The statistics as JSON has them."""
+    shares = evidence.importance.shares
+    return {
+        "configurations": records(evidence.verdict.table),
+        "together": list(evidence.verdict.together),
+        "cheapest": evidence.verdict.cheapest,
+        "corrected_val_acc": evidence.correction.corrected,
+        "optimism": evidence.correction.optimism,
+        "importance": {" × ".join(n): share for n, share in shares.itertuples(index=False)},
+        "importance_method": evidence.importance.method,
+    }
+
+
+def of_sweep(
+    store: Store, jobs: pd.DataFrame, best: Best | None, command: str
+) -> tuple[list[str], dict[str, Any] | None]:
+    """Sentences and facts of a sweep; where there can be none, a sentence that says why."""
+    if best is None:
+        return [], None
+    try:
+        evidence = gather_evidence(store, jobs, best, command)
+    except PipelineError as error:
+        return [f"How the models compare is not known: {' '.join(str(error).split())}."], None
+    return list(in_words(evidence)), as_facts(evidence)
