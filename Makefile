@@ -5,7 +5,7 @@ SETUP := .venv/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint ui bench clean
+.PHONY: help setup sweep test lint ui bench torture clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 
 bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md
 	$(BENCH)/python -m benchmarks $(ARGS)
+
+torture: $(SETUP) ## kill, corrupt and starve sweeps for 15 minutes, into docs/reliability.md
+	$(BIN)/python -m torture $(ARGS)
 
 # What this project is measured against is installed apart: the lock file, then the extra.
 .venv-bench/.complete: $(SETUP) benchmarks/constraints.txt

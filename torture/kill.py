@@ -1,0 +1,153 @@
+"""Kills and signals at any moment of a sweep's life, then the same command again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+
+from torture.command import Command, Ended
+from torture.lab import Lab, no_traceback
+from torture.results import broken_checkpoints, finished, jobs_of, read_runs
+from torture.trials import Kind, Outcome, Spot
+
+VANISH = 5.0  # seconds within which the workers of a killed parent are gone
+STOP = 15.0  # seconds within which a sweep that was asked to stop has stopped
+AT_ONCE = 3.0  # likewise after a second Ctrl-C
+
+
+def phase(outputs: Path) -> str:
+    """How far a sweep came, by what it left."""
+    try:
+        runs = read_runs(outputs / "mlflow.db")
+    except sqlite3.Error:  # it was to create the store
+        return "in set-up"
+    jobs = jobs_of(runs)
+    if not jobs:
+        return "in set-up"
+    if any(run.status == "RUNNING" for run in jobs):
+        return "in training"
+    if any(run.status == "RUNNING" for run in runs):
+        return "in the report"
+    return "after the end"
+
+
+def ids_of_finished(outputs: Path) -> set[str]:
+    """The runs that have FINISHED."""
+    found = finished(read_runs(outputs / "mlflow.db"))
+    return {run.run_id for runs in found.values() for run in runs}
+
+
+def resume(lab: Lab, outputs: Path) -> Iterator[str]:
+    """Start again: what had finished must be kept, and the end be that of an undisturbed sweep."""
+    before = ids_of_finished(outputs)
+    yield from broken_checkpoints(outputs)
+    yield from lab.end_well(outputs)
+    if lost := before - ids_of_finished(outputs):
+        yield f"{len(lost)} runs that had FINISHED are no longer so"
+
+
+def kill_all(lab: Lab, spot: Spot) -> Outcome:
+    """SIGKILL to all processes of a sweep; in a third of the trials again while it resumes."""
+    return _kill(lab, spot, kills=2 if spot.rng.random() < 1 / 3 else 1, group=True)
+
+
+def kill_parent(lab: Lab, spot: Spot) -> Outcome:
+    """SIGKILL to the parent alone: its workers must notice and vanish."""
+    return _kill(lab, spot, kills=1, group=False)
+
+
+def _kill(lab: Lab, spot: Spot, kills: int, group: bool) -> Outcome:
+    outputs = lab.outputs(spot.folder)
+    points, phases, found = [], [], []
+    for _ in range(kills):
+        at = spot.rng.uniform(0, lab.seconds)
+        command = Command(outputs, *lab.sweep)
+        command.runs_for(at)
+        phases.append(phase(outputs))
+        command.signal(SIGKILL, group)
+        command.end()
+        found += [f"outlived its parent: {name}" for name in command.survivors(VANISH)]
+        points.append(f"{at:.2f} s, {phases[-1]}")
+    found += resume(lab, outputs)
+    return Outcome(" and ".join(points), found, phases[0])
+
+
+def terminate(lab: Lab, spot: Spot) -> Outcome:
+    """SIGTERM to the parent, as kill does, or to all, as a batch system does."""
+    return _stop(lab, spot, SIGTERM, 143, group=spot.rng.random() < 0.5)
+
+
+def interrupt(lab: Lab, spot: Spot) -> Outcome:
+    """SIGINT to all, as Ctrl-C does."""
+    return _stop(lab, spot, SIGINT, 130, group=True)
+
+
+def interrupt_twice(lab: Lab, spot: Spot) -> Outcome:
+    """A second Ctrl-C soon after the first."""
+    return _stop(lab, spot, SIGINT, 130, group=True, again=spot.rng.uniform(0.1, 1))
+
+
+def _stop(
+    lab: Lab,
+    spot: Spot,
+    number: Signals,
+    code: int,
+    group: bool,
+    again: float | None = None,
+) -> Outcome:
+    outputs = lab.outputs(spot.folder)
+    at = spot.rng.uniform(0, lab.seconds)
+    command = Command(outputs, *lab.sweep)
+    struck = command.runs_for(at)
+    where = phase(outputs)
+    command.signal(number, group)
+    if again is not None and command.runs_for(at + again):
+        command.signal(number, group)
+    ended = command.end(STOP + AT_ONCE)
+    found = list(_stopped_well(ended, struck, number, code))
+    allowed = STOP if again is None else again + AT_ONCE
+    if ended.seconds > at + allowed:
+        found.append(f"it took {ended.seconds - at:.1f} s to stop")
+    found += [f"outlived its parent: {name}" for name in command.survivors(VANISH)]
+    if struck and where != "in set-up" and again is None and "-m pipeline" not in ended.said:
+        found.append(f"it did not say how to go on: {ended.last_lines}")
+    found += resume(lab, outputs)
+    return Outcome(f"{at:.2f} s, {where}", found, where)
+
+
+def _stopped_well(ended: Ended, struck: bool, number: Signals, code: int) -> Iterator[str]:
+    # Before Python runs any code of ours the signal itself ends it: a shell shows the same code.
+    if ended.code not in ((code, -number) if struck else (0,)):
+        yield f"exit {ended.code} in place of {code}: {ended.last_lines}"
+    yield from no_traceback(ended)
+
+
+KILLS = [
+    Kind(
+        "kill",
+        "SIGKILL to all processes of a sweep, a third of the times again while it "
+        "resumes; then the same command",
+        "the results are those of an undisturbed sweep, bit for bit; what had finished is kept",
+        kill_all,
+        40,
+        2,
+    ),
+    Kind(
+        "orphan",
+        "SIGKILL to the parent alone; then the same command",
+        "its workers are gone within 5 s; the results likewise",
+        kill_parent,
+        10,
+        1,
+    ),
+]
+SIGNALS = [
+    Kind("term", "SIGTERM, to the parent or to all; then the same command", "exit 143, how to go "
+         "on is said; the results likewise", terminate, 12, 1),
+    Kind("int", "Ctrl-C; then the same command", "exit 130, how to go on is said; the results "
+         "likewise", interrupt, 5, 1),
+    Kind("twice", "Ctrl-C twice; then the same command", "it stops within 3 s of the second; the "
+         "results likewise", interrupt_twice, 3, 1),
+]  # fmt: skip
