@@ -60,6 +60,7 @@ class JobRun:
         self.error: Exception | None = None
         self.job: Job | None = None
         self.ended = False  # the MLflow run, and with it all that is to be written
+        self._score: float | None = None  # of a run that stands for this job
         self._best_epoch = 0
         self._rows: list[tuple[int, Row]] = []  # epochs to be written, to the log
         self._points: list[Point] = []  # and to MLflow
@@ -196,8 +197,6 @@ class JobRun:
     def score(self) -> float | None:
         """The best validation accuracy, if there is one."""
         return self.best.val_acc if self.best is not None else self._score
-
-    _score: float | None = None  # of a run that stands for this job
 
     def _log_files(self) -> None:
         """Store the configuration, and of the best epoch the weights and the hits."""
