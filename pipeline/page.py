@@ -104,11 +104,16 @@ def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def description(report: Report) -> str:
+    """The answer and what one should know about it, as Markdown."""
+    lines = [f"**{_escaped(line)}**  " for line in answer(report)]
+    lines += ["", *(f"- {_escaped(note)}" for note in (*report.missing, *report.evidence))]
+    return "\n".join(lines)
+
+
 def markdown(report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame) -> str:
     """The report as Markdown: all but the drawings."""
-    lines = [f"# Report of sweep {_escaped(report.sweep)}", ""]
-    lines += [f"**{_escaped(line)}**  " for line in answer(report)]
-    lines += ["", *(f"- {_escaped(note)}" for note in facts["notes"])]
+    lines = [f"# Report of sweep {_escaped(report.sweep)}", "", description(report)]
     for table in tables(jobs, varied(jobs)):
         rows = [table.header, ["---"] * len(table.header), *table.rows]
         lines += ["", f"## {table.outcome.capitalize()} jobs", ""]

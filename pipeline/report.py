@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.choice import ReportError, counted, judge, missing, no_best, rank, tabulate
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
 from pipeline.evidence import of_sweep
-from pipeline.page import Report, answer, draw, gather, html, markdown
+from pipeline.page import Report, answer, description, draw, gather, html, markdown
 from pipeline.tracking import Store, Sweep
 
 
@@ -66,6 +66,7 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
             f"the report cannot be written to {report.folder} ({error.strerror}): make room there, "
             "or set PIPELINE_OUTPUTS to another folder"
         ) from error
+    store.describe(sweep, description(report), best.run_id if best else None)
     return report
 
 

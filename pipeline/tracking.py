@@ -27,6 +27,7 @@ SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it i
 METRICS_A_CALL = 1000  # what one log_batch takes at most
 REUSED_A_TAG = 150  # runs that a tag has room for
 RUNS_A_QUERY = 200
+NOTE_LENGTH = 5000  # characters that MLflow surely keeps
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,14 @@ class Store:
             if (part := numbers[start : start + REUSED_A_TAG])
         ]
         self.client.log_batch(sweep.run_id, tags=tags)
+
+    @says_why
+    def describe(self, sweep: Sweep, text: str, chosen: str | None) -> None:
+        """Show a text (Markdown) with a sweep in the UI, and tag its chosen run."""
+        note = RunTag("mlflow.note.content", text[:NOTE_LENGTH])
+        self.client.log_batch(sweep.run_id, tags=[note])
+        if chosen is not None:
+            self.client.log_batch(chosen, tags=[RunTag("chosen", sweep.name)])
 
     @says_why
     def find_sweep(self, name: str | None = None) -> Sweep:

@@ -242,6 +242,17 @@ def test_the_report_is_an_artifact_of_the_sweep(
         assert copy.read_bytes() == path.read_bytes()
 
 
+def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
+    store: Store, written: Report, swept: Sweep
+) -> None:
+    note = store.client.get_run(swept.run_id).data.tags["mlflow.note.content"]
+    assert note.startswith("**Best model: H=16, λ=1e-4, lr=1**")
+    assert note in (written.folder / "report.md").read_text()
+    runs = store.runs(swept)
+    assert written.best is not None
+    assert list(runs[runs["tags.chosen"] == swept.name]["run_id"]) == [written.best.run_id]
+
+
 def test_before_all_jobs_have_ended_the_test_split_stays_closed(
     store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
