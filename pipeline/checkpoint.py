@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from pipeline.config import Hyperparameters
 from pipeline.model import Params
@@ -73,8 +76,10 @@ class Checkpoints:
     def tidy(self) -> None:
         """Delete what is left of writes that were cut short."""
         for path in self.folder.glob("*.tmp"):
+            writer = re.search(rf"\.{_host()}\.(\d+)\.tmp$", path.name)
+            gone = writer is not None and not psutil.pid_exists(int(writer[1]))
             with suppress(OSError):  # another process tidies too
-                if time.time() - path.stat().st_mtime > LONGEST_WRITE:
+                if gone or time.time() - path.stat().st_mtime > LONGEST_WRITE:
                     path.unlink()
 
 
@@ -85,7 +90,7 @@ def write_whole(path: Path, write: Callable[[Any], object]) -> None:
         OSError: it cannot be written; what was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{_host()}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -95,6 +100,11 @@ def write_whole(path: Path, write: Callable[[Any], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _host() -> str:
+    """The name of this machine, without what could not be part of a file's name."""
+    return re.sub(r"\W", "_", platform.node())
 
 
 def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:

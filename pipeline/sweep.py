@@ -175,6 +175,7 @@ def _train_group(
         return
     tracking = runs[0].job.tracking
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
+    checkpoints.tidy()
     runs = [run for run in runs if _fits(run, data)]
     runs = _not_finished(runs, data, place, checkpoints, reuse=tracking.reuse)
     jobs = [run.hyperparameters for run in runs]
@@ -214,6 +215,7 @@ def _not_finished(
         if found.get(name):
             finished = found[name].pop()
             run.reuse(finished)
+            checkpoints.forget(name)  # of a process that was killed before it could
             reused[run.spec.number] = finished.run_id
         else:
             seen[name] += 1  # a sweep may hold a job twice

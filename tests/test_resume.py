@@ -18,7 +18,7 @@ import pytest
 from pipeline import sweep as sweep_module
 from pipeline.board import Board
 from pipeline.calls import TrackingError
-from pipeline.checkpoint import Checkpoints, fingerprint
+from pipeline.checkpoint import Checkpoints, _host, fingerprint
 from pipeline.config import Hyperparameters
 from pipeline.jobrun import Place
 from pipeline.sweep import train_jobs
@@ -58,6 +58,7 @@ def test_finished_jobs_are_reused_and_belong_to_the_new_sweep(
     place: Place,
     hyper: Hyper,
     tmp_path: Path,
+    outputs: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -66,9 +67,12 @@ def test_finished_jobs_are_reused_and_belong_to_the_new_sweep(
     first = train_jobs(specs, place, cores=1)
     forbid_training(monkeypatch)
     again = next_sweep(place)
+    (outputs / "checkpoints" / f"{first[1].name}.npz").write_bytes(b"of a killed process")
+    (outputs / "checkpoints" / f"x.{_host()}.{2**22}.tmp").write_bytes(b"likewise")
     with caplog.at_level(logging.INFO, "pipeline"):
         second = train_jobs(specs, again, cores=1)
     assert "3 of 3 already finished, training 0" in caplog.text
+    assert not list((outputs / "checkpoints").iterdir())
     assert [run.score for run in second] == [run.score for run in first]
     assert [run.outcome for run in second] == ["finished", "diverged", "finished"]
     assert place.sweep is not None and again.sweep is not None
