@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `says_why` says it
 
 LOCK_SECONDS = 60  # how long another program may lock a sqlite store
 

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.config import Hyperparameters
 from pipeline.model import Params
 from pipeline.train import VERSION, Checkpoint, Metrics, Row
 
-LONGEST_WRITE = 3600  # seconds after which a file that is still half written is nobody's
+LONGEST_WRITE = 7 * 24 * 3600  # seconds after which a file of another machine is nobody's
 
 
 def fingerprint(job: Hyperparameters, digest: str) -> str:
@@ -43,22 +43,31 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """A folder with a file per model: FINGERPRINT.npz, which needs no pickle to be read."""
+    """A folder with a file per model: FINGERPRINT.npz, which needs no pickle to be read.
+
+    Sweeps that train the same model at once share its file, and the first to be done deletes it:
+    its result a sweep reads from a copy of its own.
+    """
 
     folder: Path
     minutes: float  # between two of a model that trains
+    owner: str = field(default_factory=lambda: f"{_host()}.{os.getpid()}")  # the sweep's process
 
     def path(self, name: str) -> Path:
         """The file of a model, whether it exists or not."""
         return self.folder / f"{name}.npz"
 
+    def result_path(self, name: str) -> Path:
+        """This sweep's own copy of a result, whether it exists or not."""
+        return self.folder / f"{name}.{self.owner}.tmp"
+
     def read(self, name: str) -> Checkpoint | None:
         """The checkpoint of a model; None if there is none, or none that can be read."""
-        try:
-            with np.load(self.path(name), allow_pickle=False) as file:
-                return _from_arrays(file)
-        except Exception:  # what zipfile and NumPy raise for a damaged file has no end
-            return None
+        return _read(self.path(name))
+
+    def read_result(self, name: str) -> Checkpoint | None:
+        """The result of a model that this sweep has trained."""
+        return _read(self.result_path(name))
 
     def write(self, name: str, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint in place of the one before: whole, or not at all.
@@ -67,14 +76,17 @@ class Checkpoints:
             OSError: the disk is full, or the folder cannot be written to.
         """
         arrays = _as_arrays(checkpoint)
-        write_whole(self.path(name), lambda file: np.savez(file, **arrays))
+        paths = [self.path(name), *([self.result_path(name)] if checkpoint.outcome else [])]
+        for path in paths:
+            write_whole(path, lambda file: np.savez(file, **arrays))
 
     def forget(self, name: str) -> None:
         """Delete the checkpoint of a model, if there is one."""
         self.path(name).unlink(missing_ok=True)
+        self.result_path(name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Delete what is left of writes that were cut short."""
+        """Delete what processes have left that were killed."""
         for path in self.folder.glob("*.tmp"):
             writer = re.search(rf"\.{_host()}\.(\d+)\.tmp$", path.name)
             gone = writer is not None and not psutil.pid_exists(int(writer[1]))
@@ -90,7 +102,7 @@ def write_whole(path: Path, write: Callable[[Any], object]) -> None:
         OSError: it cannot be written; what was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{_host()}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{_host()}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -105,6 +117,14 @@ def write_whole(path: Path, write: Callable[[Any], object]) -> None:
 def _host() -> str:
     """The name of this machine, without what could not be part of a file's name."""
     return re.sub(r"\W", "_", platform.node())
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _from_arrays(file)
+    except Exception:  # what zipfile and NumPy raise for a damaged file has no end
+        return None
 
 
 def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -152,6 +152,6 @@ def of_sweep(
         return [], None
     try:
         evidence = gather_evidence(store, jobs, best, command)
-    except PipelineError as error:
+    except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store may hold anything
         return [f"How the models compare is not known: {' '.join(str(error).split())}."], None
     return list(in_words(evidence)), as_facts(evidence)

@@ -201,9 +201,9 @@ class JobRun:
     def _log_files(self) -> None:
         """Store the configuration, and of the best epoch the weights and the hits."""
         assert self._checkpoints is not None
-        result = self._checkpoints.read(self.name)
+        result = self._checkpoints.read_result(self.name)
         if result is None:
-            path = self._checkpoints.path(self.name)
+            path = self._checkpoints.result_path(self.name)
             raise OSError(f"the result in {path} has gone: start the same command again")
         text = yaml.safe_dump(dict(self.spec.values), sort_keys=False, allow_unicode=True)
         with tempfile.TemporaryDirectory() as name:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky.backend.resource_tracker import ensure_running
 from threadpoolctl import threadpool_limits
 
 from pipeline.board import Board
@@ -125,6 +126,7 @@ def train_wave(
         Of each job that failed, by its place, the traceback or the reason.
     """
     # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
+    ensure_running()  # loky's tracker of resources, which unblocks these signals when it starts
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     workers = Parallel(n_jobs=min(cores, len(shards)), batch_size=1)
     failed = workers(

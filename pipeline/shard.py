@@ -43,10 +43,13 @@ class ShardTrainer:
         together: dict[tuple[int, int], dict[int, Checkpoint | None]] = defaultdict(dict)
         for i in models:
             saved = self._checkpoints.read(self._names[i])
+            if saved is not None and saved.outcome:
+                self._unsaved[i] = saved
+                continue
             if saved is not None:
                 self._publish(i, saved)
-            if saved is None or saved.outcome is None:
-                together[saved.progress if saved else (0, 0)][i] = saved
+            together[saved.progress if saved else (0, 0)][i] = saved
+        self._save_results()
         for group in together.values():
             self._train_group(group)
 

@@ -182,11 +182,17 @@ def _train_group(
     free = _memory_for_weights(data, memory)
     waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, free)
     progress = Progress(len(jobs), sum(job.num_epochs for job in jobs) * len(data.y_train))
-    with _scratch() as folder:
-        if any(len(wave) > 1 for wave in waves):
-            data = share(data, folder)
-        for wave in waves:
-            _train_wave(wave, runs, data, checkpoints, folder, cores, writer, progress)
+    try:
+        with _scratch() as folder:
+            if any(len(wave) > 1 for wave in waves):
+                data = share(data, folder)
+            for wave in waves:
+                _train_wave(wave, runs, data, checkpoints, folder, cores, writer, progress)
+    except OSError as error:
+        reason = PipelineError(f"{tempfile.gettempdir()} has no room for the data ({error})")
+        for run in runs:
+            if not run.outcome:
+                run.fail(reason)
     progress.close()
 
 
