@@ -34,7 +34,8 @@ class TrackingError(PipelineError):
     """The store cannot be reached, or does not hold what was asked for."""
 
 
-STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+# ImportError: of the driver of another kind of database.
+STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
 
 
 class HasUri(Protocol):

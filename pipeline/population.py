@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 from joblib import Parallel, delayed
 from joblib.externals.loky.backend.resource_tracker import ensure_running
 from threadpoolctl import threadpool_limits
 
 from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints
-from pipeline.config import Hyperparameters
+from pipeline.config import ConfigError, Hyperparameters
 from pipeline.data import Dataset
 from pipeline.shard import ShardTrainer
 
@@ -68,6 +69,20 @@ def model_bytes(job: Hyperparameters, D: int, C: int) -> int:
     """Memory of a model in training: its weights now, and those of its best epoch."""
     H = job.hidden_size
     return 2 * (D * H + H + H * C + C) * np.dtype(job.dtype).itemsize
+
+
+def check_size(job: Hyperparameters, D: int, C: int) -> None:
+    """Refuse a model that this machine has no memory for.
+
+    Raises:
+        ConfigError: its weights and those of its best epoch need more than there is.
+    """
+    need, total = model_bytes(job, D, C), psutil.virtual_memory().total
+    if need > total:
+        raise ConfigError(
+            f"hidden_size={job.hidden_size} needs {need / 1e9:.3g} GB for its weights, and this "
+            f"machine has {total / 1e9:.3g} GB: use at most {job.hidden_size * total // need}"
+        )
 
 
 def _shards(jobs: Sequence[Hyperparameters], wave: Iterable[int], cores: int) -> list[Shard]:

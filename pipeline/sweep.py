@@ -19,11 +19,18 @@ import psutil
 
 from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints, fingerprint
-from pipeline.config import ConfigError, Job, PipelineError, check_batch_size, checkpoints_dir
+from pipeline.config import (
+    ConfigError,
+    Hyperparameters,
+    Job,
+    PipelineError,
+    check_batch_size,
+    checkpoints_dir,
+)
 from pipeline.data import Dataset, load
 from pipeline.dry_run import describe
 from pipeline.jobrun import JobRun, JobSpec, Place
-from pipeline.population import Shard, plan, share, train_wave
+from pipeline.population import Shard, check_size, plan, share, train_wave
 from pipeline.progress import Progress
 from pipeline.provenance import HEARTBEAT_SECONDS, lives, this_process
 
@@ -150,7 +157,7 @@ def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[
         group = [job for job in jobs if job.data_key == key]
         data = load(group[0].data, group[0].hyperparameters.dtype)
         for job in group:
-            check_batch_size(job.hyperparameters, len(data.y_train))
+            _check(job.hyperparameters, data)
         free = _memory_for_weights(data, memory)
         lines += describe([job.hyperparameters for job in group], data, cores, free)
     return lines
@@ -297,7 +304,12 @@ def _look(
 
 def _fits(run: JobRun, data: Dataset) -> bool:
     try:
-        check_batch_size(run.hyperparameters, len(data.y_train))
+        _check(run.hyperparameters, data)
     except ConfigError as error:
         run.fail(error)
     return run.error is None
+
+
+def _check(job: Hyperparameters, data: Dataset) -> None:
+    check_batch_size(job, len(data.y_train))
+    check_size(job, data.X_train.shape[1], len(data.classes))

@@ -13,6 +13,7 @@ from pipeline import sweep as sweep_module
 from pipeline.config import Hyperparameters
 from pipeline.jobrun import Place
 from pipeline.sweep import train_jobs
+from pipeline.train import Stack
 from tests.conftest import job, statuses
 
 Hyper = Callable[..., Hyperparameters]
@@ -61,17 +62,27 @@ def test_an_interrupt_keeps_what_finished_and_stops_the_rest(
 
 
 def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
-    place: Place, hyper: Hyper, tmp_path: Path
+    place: Place, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [hyper(num_epochs=1), hyper(hidden_size=10**12, seed=1)]
+    def step(stack: Stack, *args: Any) -> None:
+        if stack.params.b1.shape[2] == 7:
+            raise MemoryError("unable to allocate 7 units")
+        real_step(stack, *args)
+
+    real_step = Stack.step
+    monkeypatch.setattr(Stack, "step", step)
+    jobs = [hyper(num_epochs=1), hyper(hidden_size=7), hyper(hidden_size=10**12)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
-    runs = train_jobs(specs, place, cores=2)
-    assert [run.outcome for run in runs] == ["finished", "failed"]
-    assert statuses(place) == {"0": "FINISHED", "1": "FAILED"}
-    assert "MemoryError" in str(runs[1].error)
-    log = (tmp_path / "1" / "job.log").read_text()
-    assert "Traceback" in log
-    assert "Unable to allocate" in log
+    runs = train_jobs(specs, place, cores=1)
+    assert [run.outcome for run in runs] == ["finished", "failed", "failed"]
+    assert statuses(place) == {"0": "FINISHED", "1": "FAILED", "2": "FAILED"}
+    assert "MemoryError: unable to allocate 7 units" in str(runs[1].error)
+    assert "hidden_size=1000000000000 needs" in str(runs[2].error)
+    assert place.sweep is not None
+    kept = place.store.runs(place.sweep)["tags.traceback"]
+    for text in (kept.iloc[1], (tmp_path / "1" / "job.log").read_text()):
+        assert "Traceback" in text
+        assert "unable to allocate" in text
 
 
 def test_waves_that_must_be_small_still_train_every_job(
