@@ -111,7 +111,8 @@ def _stop(
     if ended.seconds > at + allowed:
         found.append(f"it took {ended.seconds - at:.1f} s to stop")
     found += [f"outlived its parent: {name}" for name in command.survivors(VANISH)]
-    if struck and where != "in set-up" and again is None and "-m pipeline" not in ended.said:
+    told = "-m pipeline" in ended.said or _LAST_LINE in ended.said
+    if struck and where != "in set-up" and again is None and not told:
         found.append(f"it did not say how to go on: {ended.last_lines}")
     found += resume(lab, outputs)
     return Outcome(f"{at:.2f} s, {where}", found, where)
@@ -119,10 +120,14 @@ def _stop(
 
 def _stopped_well(ended: Ended, struck: bool, number: Signals, code: int) -> Iterator[str]:
     # Before Python runs any code of ours the signal itself ends it: a shell shows the same code.
-    if ended.code not in ((code, -number) if struck else (0,)):
+    # And when the last line is out there is nothing left to stop.
+    codes = {code, -number} if struck else {0}
+    if ended.code not in codes | ({0} if _LAST_LINE in ended.said else set()):
         yield f"exit {ended.code} in place of {code}: {ended.last_lines}"
     yield from no_traceback(ended)
 
+
+_LAST_LINE = "All runs: "  # that a sweep prints
 
 KILLS = [
     Kind(

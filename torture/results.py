@@ -143,7 +143,7 @@ def problems(
         if twice:
             yield f"a run ({run.status}) has {len(twice)} metrics twice at a step, like {twice[0]}"
     if left := [path.name for path in (outputs / "checkpoints").glob("*")]:
-        yield f"{len(left)} files are left in checkpoints/"
+        yield f"{len(left)} files are left in checkpoints/, like *{left[0][32:]}"
     yield from _report_problems(outputs / "reports" / "latest" / "report.json", reference)
 
 
