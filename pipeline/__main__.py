@@ -154,6 +154,7 @@ def _command() -> str:
 def main() -> None:
     """Run the app; after a sweep, however it went, write its report."""
     code: Any = 0
+    logging.raiseExceptions = False  # a log without room is not worth a traceback a line
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)
     try:

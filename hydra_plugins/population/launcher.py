@@ -64,6 +64,11 @@ class PopulationLauncher(Launcher):
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
+        except OSError as error:
+            raise CompactHydraException(
+                f"the folders of the jobs cannot be written ({error}): make room there, or set "
+                "PIPELINE_OUTPUTS to another folder"
+            ) from error
         finally:
             HydraConfig.instance().cfg = before
         try:
