@@ -134,7 +134,7 @@ def bad_command(lab: Lab, spot: Spot) -> Outcome:
     if before[1] - _files(outputs):
         found.append("files of what had finished have changed")
     shown = text if len(text) < 80 else f"{text[:40]}…"
-    return Outcome(ascii(shown), found, "commands")
+    return Outcome(ascii(shown), found, ["commands"])
 
 
 def _odd_files(folder: Path) -> None:

@@ -88,7 +88,7 @@ def damage(lab: Lab, spot: Spot) -> Outcome:
             told += _one(name, place, spot.rng)
         except Exception as error:  # an assertion, or what should have been a PipelineError
             found.append(f"file {number} ({name}): {type(error).__name__}: {error}"[:300])
-    return Outcome(f"{FILES_A_TRIAL} files, {told} refused", found, "files")
+    return Outcome(f"{FILES_A_TRIAL} files, {told} refused", found, ["files"])
 
 
 def _write(place: Path, name: str, content: bytes, packed: Random | None = None) -> None:

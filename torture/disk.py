@@ -44,12 +44,12 @@ def limited(lab: Lab, spot: Spot) -> Outcome:
 def _afterwards(lab: Lab, outputs: Path, ended: Ended, point: str) -> Outcome:
     found = list(no_traceback(ended))
     if ended.code == 0:
-        return Outcome(point, [*found, *problems(outputs, lab.reference)], "it was enough")
+        return Outcome(point, [*found, *problems(outputs, lab.reference)], ["it was enough"])
     if not ended.said.strip():
         found.append("it gave up without a word")
     again = run(outputs, *lab.sweep)
     found += [*not_well(again), *problems(outputs, lab.reference)]
-    return Outcome(point, found, "too little")
+    return Outcome(point, found, ["too little"])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torture.trials import Kind, Outcome, Spot
 VANISH = 5.0  # seconds within which the workers of a killed parent are gone
 STOP = 15.0  # seconds within which a sweep that was asked to stop has stopped
 AT_ONCE = 3.0  # likewise after a second Ctrl-C
+LAST_LINE = "All runs: "  # that a sweep prints
 
 
 def phase(outputs: Path) -> str:
@@ -39,18 +40,16 @@ def ids_of_finished(outputs: Path) -> set[str]:
     return {run.run_id for runs in found.values() for run in runs}
 
 
-def resume(lab: Lab, outputs: Path) -> Iterator[str]:
+def resume(lab: Lab, outputs: Path, kept: set[str]) -> Iterator[str]:
     """Start again: what had finished must be kept, and the end be that of an undisturbed sweep."""
-    before = ids_of_finished(outputs)
-    yield from broken_checkpoints(outputs)
     yield from lab.end_well(outputs)
-    if lost := before - ids_of_finished(outputs):
+    if lost := kept - ids_of_finished(outputs):
         yield f"{len(lost)} runs that had FINISHED are no longer so"
 
 
 def kill_all(lab: Lab, spot: Spot) -> Outcome:
-    """SIGKILL to all processes of a sweep; in a third of the trials again while it resumes."""
-    return _kill(lab, spot, kills=2 if spot.rng.random() < 1 / 3 else 1, group=True)
+    """SIGKILL to all processes of a sweep, up to four times one after the other."""
+    return _kill(lab, spot, kills=spot.rng.randint(1, 4), group=True)
 
 
 def kill_parent(lab: Lab, spot: Spot) -> Outcome:
@@ -60,18 +59,22 @@ def kill_parent(lab: Lab, spot: Spot) -> Outcome:
 
 def _kill(lab: Lab, spot: Spot, kills: int, group: bool) -> Outcome:
     outputs = lab.outputs(spot.folder)
-    points, phases, found = [], [], []
+    points, phases = [], []
+    found: list[str] = []
+    kept: set[str] = set()
     for _ in range(kills):
         at = spot.rng.uniform(0, lab.seconds)
         command = Command(outputs, *lab.sweep)
         command.runs_for(at)
         phases.append(phase(outputs))
+        points.append(f"{at:.2f} s, {phases[-1]}")
         command.signal(SIGKILL, group)
         command.end()
         found += [f"outlived its parent: {name}" for name in command.survivors(VANISH)]
-        points.append(f"{at:.2f} s, {phases[-1]}")
-    found += resume(lab, outputs)
-    return Outcome(" and ".join(points), found, phases[0])
+        found += broken_checkpoints(outputs)
+        kept |= ids_of_finished(outputs)
+    found += resume(lab, outputs, kept)
+    return Outcome("; ".join(points), found, phases)
 
 
 def terminate(lab: Lab, spot: Spot) -> Outcome:
@@ -90,69 +93,62 @@ def interrupt_twice(lab: Lab, spot: Spot) -> Outcome:
 
 
 def _stop(
-    lab: Lab,
-    spot: Spot,
-    number: Signals,
-    code: int,
-    group: bool,
-    again: float | None = None,
+    lab: Lab, spot: Spot, number: Signals, code: int, group: bool, again: float | None = None
 ) -> Outcome:
     outputs = lab.outputs(spot.folder)
-    at = spot.rng.uniform(0, lab.seconds)
-    command = Command(outputs, *lab.sweep)
-    struck = command.runs_for(at)
-    where = phase(outputs)
-    command.signal(number, group)
-    if again is not None and command.runs_for(at + again):
+    points, phases = [], []
+    found: list[str] = []
+    kept: set[str] = set()
+    for _ in range(spot.rng.randint(1, 3)):
+        at = spot.rng.uniform(0, lab.seconds)
+        command = Command(outputs, *lab.sweep)
+        struck = command.runs_for(at)
+        phases.append(phase(outputs) if struck else "after the end")
+        points.append(f"{at:.2f} s, {phases[-1]}")
         command.signal(number, group)
-    ended = command.end(STOP + AT_ONCE)
-    found = list(_stopped_well(ended, struck, number, code))
-    allowed = STOP if again is None else again + AT_ONCE
-    if ended.seconds > at + allowed:
-        found.append(f"it took {ended.seconds - at:.1f} s to stop")
-    found += [f"outlived its parent: {name}" for name in command.survivors(VANISH)]
-    told = "-m pipeline" in ended.said or _LAST_LINE in ended.said
-    if struck and where != "in set-up" and again is None and not told:
-        found.append(f"it did not say how to go on: {ended.last_lines}")
-    found += resume(lab, outputs)
-    return Outcome(f"{at:.2f} s, {where}", found, where)
+        if again is not None and command.runs_for(at + again):
+            command.signal(number, group)
+        ended = command.end(STOP + AT_ONCE)
+        took = ended.seconds - at
+        if struck:
+            found += _stopped_well(ended, took, {code, -number}, phases[-1], again)
+        found += [f"outlived its parent: {name}" for name in command.survivors(VANISH)]
+        kept |= ids_of_finished(outputs)
+    found += resume(lab, outputs, kept)
+    return Outcome("; ".join(points), found, phases)
 
 
-def _stopped_well(ended: Ended, struck: bool, number: Signals, code: int) -> Iterator[str]:
-    # Before Python runs any code of ours the signal itself ends it: a shell shows the same code.
-    # And when the last line is out there is nothing left to stop.
-    codes = {code, -number} if struck else {0}
-    if ended.code not in codes | ({0} if _LAST_LINE in ended.said else set()):
-        yield f"exit {ended.code} in place of {code}: {ended.last_lines}"
+def _stopped_well(
+    ended: Ended, took: float, codes: set[int], where: str, again: float | None
+) -> Iterator[str]:
+    """What is wrong with the end of a sweep that was asked to stop.
+
+    Before Python runs any code of ours the signal itself ends it, which a shell shows as the same
+    code; and once the last line is out, there is nothing left to stop.
+    """
     yield from no_traceback(ended)
+    if ended.code == 0 and took < AT_ONCE and LAST_LINE in ended.said:
+        return
+    if ended.code not in codes:
+        yield f"exit {ended.code} in place of {max(codes)}, after {took:.1f} s: {ended.last_lines}"
+    if took > (STOP if again is None else again + AT_ONCE):
+        yield f"it took {took:.1f} s to stop"
+    if where != "in set-up" and again is None and "-m pipeline" not in ended.said:
+        yield f"it did not say how to go on: {ended.last_lines}"
 
-
-_LAST_LINE = "All runs: "  # that a sweep prints
 
 KILLS = [
-    Kind(
-        "kill",
-        "SIGKILL to all processes of a sweep, a third of the times again while it "
-        "resumes; then the same command",
-        "the results are those of an undisturbed sweep, bit for bit; what had finished is kept",
-        kill_all,
-        40,
-        2,
-    ),
-    Kind(
-        "orphan",
-        "SIGKILL to the parent alone; then the same command",
-        "its workers are gone within 5 s; the results likewise",
-        kill_parent,
-        10,
-        1,
-    ),
-]
+    Kind("kill", "SIGKILL to all processes of a sweep, up to four times, each time in what goes "
+         "on; then the same command", "the results are those of an undisturbed sweep, bit for bit; "
+         "what had finished is kept; checkpoints are whole", kill_all, 20, 2),
+    Kind("orphan", "SIGKILL to the parent alone; then the same command", "its workers are gone "
+         "within 5 s; the results likewise", kill_parent, 10, 1),
+]  # fmt: skip
 SIGNALS = [
-    Kind("term", "SIGTERM, to the parent or to all; then the same command", "exit 143, how to go "
-         "on is said; the results likewise", terminate, 12, 1),
-    Kind("int", "Ctrl-C; then the same command", "exit 130, how to go on is said; the results "
-         "likewise", interrupt, 5, 1),
-    Kind("twice", "Ctrl-C twice; then the same command", "it stops within 3 s of the second; the "
-         "results likewise", interrupt_twice, 3, 1),
+    Kind("term", "SIGTERM, to the parent or to all, up to three times; then the same command",
+         "exit 143, how to go on is said; the results likewise", terminate, 7, 1),
+    Kind("int", "Ctrl-C, up to three times; then the same command",
+         "exit 130, how to go on is said; the results likewise", interrupt, 4, 1),
+    Kind("twice", "Ctrl-C and again within a second, up to three times; then the same command",
+         "it stops within 3 s of the second; the results likewise", interrupt_twice, 2, 1),
 ]  # fmt: skip

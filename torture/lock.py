@@ -35,7 +35,7 @@ def lock(lab: Lab, spot: Spot) -> Outcome:
         if "MLflow" not in ended.said:
             found.append(f"it gave up without saying why: {ended.last_lines}")
         found += lab.end_well(outputs)
-    return Outcome(f"{how} at {at:.2f} s", found, kind)
+    return Outcome(f"{how} at {at:.2f} s", found, [kind])
 
 
 KINDS = [

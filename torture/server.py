@@ -121,7 +121,7 @@ def _afterwards(
             found.append(f"it gave up without saying why: {ended.last_lines}")
         found += not_well(run(outputs, *lab.sweep, uri))
     found += server.problems(lab, outputs)
-    return Outcome(point, found, kind)
+    return Outcome(point, found, [kind])
 
 
 class Proxy(ThreadingHTTPServer):

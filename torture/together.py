@@ -78,7 +78,7 @@ def together(lab: Lab, spot: Spot) -> Outcome:
     found += _both_there(lab, outputs, same)
     jobs = "the same jobs" if same else "other jobs"
     kind = f"{'a new' if new else 'one'} store, {jobs}"
-    return Outcome(f"{kind}, {apart:.2f} s apart", found, kind)
+    return Outcome(f"{kind}, {apart:.2f} s apart", found, [kind])
 
 
 def _both_there(lab: Lab, outputs: Path, same: bool) -> Iterator[str]:

@@ -23,7 +23,7 @@ class Outcome:
 
     point: str  # where it struck, in words
     problems: Sequence[str] = ()
-    kind: str = ""  # of points, to be counted: "in training"
+    kinds: Sequence[str] = ()  # of its points, to be counted: "in training"
 
 
 class Spot(NamedTuple):
@@ -96,7 +96,7 @@ def do(kinds: Sequence[Kind], lab: Lab, choice: Choice, until: float, at_once: i
             row = rows[kind.name]
             with lock:
                 row.done += 1
-                row.points[outcome.kind] += 1
+                row.points.update(outcome.kinds)
                 problems = Counter(outcome.problems)
                 row.failures += [
                     f"{name} | {outcome.point} | {problem}{f' ({n} times)' if n > 1 else ''}"
