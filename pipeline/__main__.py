@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline import stop
 from pipeline.config import (
     ROOT,
     PipelineError,
@@ -105,7 +105,8 @@ def open_store(config: DictConfig) -> tuple[Store, str]:
     """
     from pipeline.tracking import Store
 
-    values = parse_tracking(resolved(config.tracking))
+    group = OmegaConf.select(config, "tracking")
+    values = parse_tracking(resolved(group) if isinstance(group, DictConfig) else group)
     return Store(values.uri), values.experiment
 
 
@@ -135,17 +136,6 @@ class SweepStart(Callback):
         SweepStart.sweep = store, sweep
 
 
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; the number of the signal is its argument."""
-
-
-def _stop(number: int, _: Any) -> None:
-    """At the first signal end in good order, at the second one at once."""
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_DFL)
-    raise Stopped(number)
-
-
 def _command() -> str:
     """What was typed to start this process."""
     return shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
@@ -155,45 +145,66 @@ def main() -> None:
     """Run the app; after a sweep, however it went, write its report."""
     code: Any = 0
     logging.raiseExceptions = False  # a log without room is not worth a traceback a line
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _stop)
+    stop.listen()
+    for word in sys.argv[1:]:
+        if word.startswith("="):  # of which Hydra makes a traceback
+            sys.exit(f"{word!r} sets a value without a name: write name{word}")
     try:
-        app()
-    except SystemExit as end:
-        code = end.code
-    except Stopped as stop:
-        code = _stopped(stop)
+        code = _run()
+    except stop.Stopped as signal:
+        code = _stopped(signal)
     try:
         if SweepStart.sweep is not None:
             code = _end_sweep(*SweepStart.sweep, code)
     except PipelineError as error:
         print(error, file=sys.stderr)
         code = code or 1
-    except Stopped as stop:
-        code = _stopped(stop)
     sys.exit(code)
 
 
-def _stopped(stop: Stopped) -> int:
+def _run() -> Any:
+    """Run the app; returns the exit code."""
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    stop.check()
+    return code
+
+
+def _stopped(signal: stop.Stopped) -> int:
     """Say how to go on; returns the exit code."""
+    stop.answer()
     print(f"stopped; to go on from here: {_command()}", file=sys.stderr)
-    return 128 + int(stop.args[0])
+    return 128 + int(signal.args[0])
 
 
 def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
     """Write the report and end the sweep's run; returns the exit code, 1 if no model was chosen."""
-    from pipeline.report import summary_lines, write_report
-
-    if store.runs(sweep).empty:  # it was stopped before its first job
-        store.forget(sweep)
-        return code or 1
-    report = write_report(store, sweep, outputs_dir() / "reports")
-    print(*summary_lines(report), sep="\n")
-    print(f"All runs: {_ui(store.uri)}/{_PAGE.format(sweep.experiment_id)}")
-    code = code or int(report.best is None)
+    try:
+        store.drop_doubles(sweep)
+        if store.runs(sweep).empty:  # it was stopped before its first job
+            store.forget(sweep)
+            return code or 1
+        without_choice = _report(store, sweep)
+        code = code or without_choice
+        stop.check()
+    except stop.Stopped as signal:
+        code = _stopped(signal)
     killed = "KILLED" if code in (130, 143) else "FAILED"
     store.end_run(sweep.run_id, killed if code else "FINISHED")
     return code
+
+
+def _report(store: Store, sweep: Sweep) -> int:
+    """Write and print the report; returns 1 if no model was chosen."""
+    from pipeline.report import summary_lines, write_report
+
+    report = write_report(store, sweep, outputs_dir() / "reports")
+    print(*summary_lines(report), sep="\n")
+    print(f"All runs: {_ui(store.uri)}/{_PAGE.format(sweep.experiment_id)}")
+    return int(report.best is None)
 
 
 # Without this type, the UI opens on its view of language models.

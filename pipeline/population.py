@@ -10,12 +10,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 
 import numpy as np
 import psutil
 from joblib import Parallel, delayed
-from joblib.externals.loky.backend.resource_tracker import ensure_running
 from threadpoolctl import threadpool_limits
 
 from pipeline.board import Board
@@ -141,7 +141,7 @@ def train_wave(
         Of each job that failed, by its place, the traceback or the reason.
     """
     # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
-    ensure_running()  # loky's tracker of resources, which unblocks these signals when it starts
+    ensure_running()  # the tracker of resources, whose start unblocks these signals
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     workers = Parallel(n_jobs=min(cores, len(shards)), batch_size=1)
     failed = workers(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline import stop
 from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints, fingerprint
 from pipeline.config import (
@@ -266,6 +267,7 @@ def _train_wave(
         try:
             while not training.done():
                 wait([training], POLL_SECONDS)
+                stop.check()
                 _look(board, members, runs, len(data.y_train), progress)
                 writer.tick()
         except BaseException:

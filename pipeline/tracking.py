@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.calls import LOCK_SECONDS, STORE_ERRORS, TrackingError, reason, says_why
-from pipeline.provenance import heartbeat, is_gone, provenance
+from pipeline.provenance import heartbeat, is_gone, provenance, this_process
 
 SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it is there
 METRICS_A_CALL = 1000  # what one log_batch takes at most
@@ -155,6 +155,21 @@ class Store:
     def forget(self, sweep: Sweep) -> None:
         """Delete the run of a sweep that has no jobs."""
         self.client.delete_run(sweep.run_id)
+
+    @says_why
+    def drop_doubles(self, sweep: Sweep) -> None:
+        """Delete the runs that a server made twice for this process: an answer of it got lost."""
+        if not self.uri.startswith("http"):
+            return
+        own = f"tags.pid = '{this_process()[0]}'"
+        twins = self._search(f"tags.mlflow.parentRunId = '{sweep.run_id}' AND {own}")
+        runs = [*twins, *self._search(f"tags.kind = 'sweep' AND {own}")]
+        ended = {run.data.tags.get("job") for run in runs if run.info.status != "RUNNING"}
+        for run in runs:
+            job, id_ = run.data.tags.get("job"), run.info.run_id
+            twin = job in ended if job is not None else id_ != sweep.run_id
+            if run.info.status == "RUNNING" and twin:
+                self.client.delete_run(id_)
 
     @says_why
     def end_run(self, run_id: str, status: str) -> None:

@@ -55,7 +55,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("tracking.checkpoint_minutes=-1", "checkpoint_minutes"),
     ("-m hydra.launcher.shards=0", "shards"),
     ("-m hydra.launcher.max_memory=-1", "max_memory"),
-    ("hidden_size=1000000000000", "llocate"),
+    ("hidden_size=1000000000000", "use at most"),
     ("hidden_size=99999999999999999999999", ""),
     # Unknown groups and files
     ("data=imagenet", "imagenet"),

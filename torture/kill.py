@@ -123,11 +123,12 @@ def _stopped_well(
 ) -> Iterator[str]:
     """What is wrong with the end of a sweep that was asked to stop.
 
-    Before Python runs any code of ours the signal itself ends it, which a shell shows as the same
-    code; and once the last line is out, there is nothing left to stop.
+    Before Python runs any code of ours, and after it has run the last, the signal itself ends it,
+    which a shell shows as the same code; once the last line is out, there is nothing left to stop.
     """
     yield from no_traceback(ended)
-    if ended.code == 0 and took < AT_ONCE and LAST_LINE in ended.said:
+    by_itself = {0, *(code for code in codes if code < 0)}
+    if ended.code in by_itself and took < AT_ONCE and LAST_LINE in ended.said:
         return
     if ended.code not in codes:
         yield f"exit {ended.code} in place of {max(codes)}, after {took:.1f} s: {ended.last_lines}"

@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: the first ends in good order what goes on, the second ends it at once."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_asked: list[int] = []  # the signals that have come and were not answered yet
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; the number of the signal is its argument."""
+
+
+def listen() -> None:
+    """Raise `Stopped` wherever the program is when the first signal comes."""
+    for number in SIGNALS:
+        signal.signal(number, _stop)
+
+
+def check() -> None:
+    """Raise `Stopped` if a signal has come whose exception a library has swallowed."""
+    if _asked:
+        raise Stopped(_asked[0])
+
+
+def answer() -> None:
+    """The signal has done what it should."""
+    _asked.clear()
+
+
+def _stop(number: int, _: Any) -> None:
+    for stop in SIGNALS:
+        signal.signal(stop, signal.SIG_DFL)
+    _asked.append(number)
+    raise Stopped(number)
