@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipeline.config import Hyperparameters, PipelineError, parse_data
+from pipeline.config import ConfigError, Hyperparameters, Job, PipelineError, parse_job
 from pipeline.data import load_test
 from pipeline.figures import HEADINGS, show
 from pipeline.model import Params, predict
@@ -67,6 +67,7 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
         # As objects, for a missing value among whole numbers would make all of them floats.
         jobs[key] = pd.Series([_parsed(text) for text in jobs[key]], jobs.index, dtype=object)
     jobs[WHOLE] = jobs[WHOLE].apply(pd.to_numeric).astype("Int64")
+    jobs["gap"] = jobs["train_acc"] - jobs["val_acc"]  # of generalisation, in the last epoch
     times = runs.reindex(columns=["start_time", "end_time"])
     start, end = (pd.to_datetime(times[key], utc=True) for key in times)
     jobs["seconds"] = (end - start).dt.total_seconds()
@@ -189,17 +190,25 @@ def measure_test(store: Store, run_id: str, weights: Params, epoch: int) -> floa
     Raises:
         PipelineError: the run's configuration or the test split cannot be read.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        text = store.fetch(run_id, "config.yaml", Path(folder)).read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text)
-        data, dtype = parse_data(values["data"]), values["dtype"]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ReportError(f"config.yaml of run {run_id} is damaged ({error})") from error
-    X, y = load_test(data, dtype)
+    job = read_config(store, run_id)
+    X, y = load_test(job.data, job.hyperparameters.dtype)
     test_acc = float((predict(weights, X)[0] == y).mean())
     store.log(run_id, [Point(int(epoch), int(time.time() * 1000), {"test_acc": test_acc})])
     return test_acc
+
+
+def read_config(store: Store, run_id: str) -> Job:
+    """The configuration that a run was started with.
+
+    Raises:
+        PipelineError: the run has none that can be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        text = store.fetch(run_id, "config.yaml", Path(folder)).read_text(encoding="utf-8")
+    try:
+        return parse_job(yaml.safe_load(text))
+    except (yaml.YAMLError, ConfigError, AttributeError, TypeError) as error:
+        raise ReportError(f"config.yaml of run {run_id} is damaged ({error})") from error
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -240,6 +249,17 @@ def missing(jobs: pd.DataFrame, command: str) -> Iterator[str]:
     count = int(jobs["outcome"].isin(("failed", "unfinished")).sum())
     if count:
         yield f"{count} of {len(jobs)} jobs have no result; to train just those again: {command}"
+
+
+def judged(jobs: pd.DataFrame) -> Iterator[str]:
+    """That the test split was read more than once, if it was."""
+    names = list(jobs.loc[jobs["test_acc"].notna(), "name"])
+    if len(names) > 1:
+        yield (
+            f"The test images were read {len(names)} times in this sweep, each time for the model "
+            f"that was the best then ({'; '.join(names)}): the last figure is no longer free of "
+            "choice."
+        )
 
 
 def _parsed(text: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.advice import Edge, costs, edges
+from pipeline.advice import Edge, costs, edges, pareto
 from pipeline.choice import PARAMS, Best, ReportError, configuration, rank, read_arrays, records
 from pipeline.config import PipelineError
 from pipeline.data import SOURCES
@@ -30,6 +30,9 @@ class Evidence:
     correction: Correction
     importance: Importance
     edges: Sequence[Edge]
+    swept: Sequence[str]  # the hyperparameters in which the runs differ, the seed apart
+    configurations: pd.DataFrame  # the verdict's table, with the columns of `swept` and its group
+    front: pd.DataFrame  # those of them that no other beats in both cost and accuracy
 
 
 def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) -> Evidence:
@@ -60,11 +63,24 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) 
     swept = [name for name in names_of(ranking) if name != "data.name"]
     started = jobs[jobs["num_val"].notna()]
     chosen = ranking.iloc[0]
+    verdict = compare(models, hits)
+    configurations = verdict.table.merge(
+        ranking[swept]
+        .assign(configuration=models["configuration"])
+        .drop_duplicates("configuration"),
+        on="configuration",
+    )
+    alike = configurations["configuration"].isin(verdict.together)
+    configurations["group"] = np.where(alike, "alike", "other")
+    configurations.loc[configurations["configuration"] == verdict.chosen, "group"] = "chosen"
     return Evidence(
-        verdict=compare(models, hits),
+        verdict=verdict,
         correction=correct(models, hits),
         importance=importance(ranking, swept),
         edges=edges(started, {name: chosen[name] for name in swept}, swept, command),
+        swept=swept,
+        configurations=configurations,
+        front=pareto(configurations, "cost", "mean"),
     )
 
 
@@ -141,17 +157,19 @@ def as_facts(evidence: Evidence) -> dict[str, Any]:
         "optimism": evidence.correction.optimism,
         "importance": {" × ".join(n): share for n, share in shares.itertuples(index=False)},
         "importance_method": evidence.importance.method,
+        "marginals": records(evidence.importance.marginals),
+        "pareto_front": list(evidence.front["configuration"]),
     }
 
 
 def of_sweep(
     store: Store, jobs: pd.DataFrame, best: Best | None, command: str
-) -> tuple[list[str], dict[str, Any] | None]:
-    """Sentences and facts of a sweep; where there can be none, a sentence that says why."""
+) -> tuple[Evidence | None, list[str]]:
+    """The statistics of a sweep and their sentences; where there can be none, why."""
     if best is None:
-        return [], None
+        return None, []
     try:
         evidence = gather_evidence(store, jobs, best, command)
     except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store may hold anything
-        return [f"How the models compare is not known: {' '.join(str(error).split())}."], None
-    return list(in_words(evidence)), as_facts(evidence)
+        return None, [f"How the models compare is not known: {' '.join(str(error).split())}."]
+    return evidence, list(in_words(evidence))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -14,22 +16,28 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.choice import CURVES, DATA, PARAMS, Best, rank, records
-from pipeline.data import SOURCES
-from pipeline.figures import (
+from pipeline.choice import CURVES, DATA, PARAMS, Best, rank, records, wilson
+from pipeline.data import SOURCES, Dataset
+from pipeline.drawings import (
     COLOURS,
-    GRID,
+    GREY,
     MARKERS,
     Curves,
+    draw_costs,
     draw_curves,
+    draw_marginals,
+    draw_pair,
+    draw_parallel,
     draw_weights,
-    heatmaps,
-    percent,
-    show,
-    tables,
 )
+from pipeline.evidence import Evidence, as_facts
+from pipeline.figures import GRID, heatmaps, percent, show, tables
 from pipeline.model import Params
+from pipeline.portrait import Portrait
 from pipeline.tracking import Store
+
+MISTAKE = ("number", "label", "predicted", "probability")  # what JSON has of a wrong image
+PAIR_WIDTH = 200  # pixels of the page, of an image and its gradient
 
 UNSEEN = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and half letters
 
@@ -52,8 +60,14 @@ def varied(jobs: pd.DataFrame) -> list[str]:
     return [key for key in PARAMS if key in GRID or jobs[key].nunique() > 1]
 
 
-def gather(report: Report, command: str, jobs: pd.DataFrame, evidence: Any) -> dict[str, Any]:
-    """All facts of a report, as JSON has them; `evidence` are those of `pipeline.evidence`."""
+def gather(
+    report: Report,
+    command: str,
+    jobs: pd.DataFrame,
+    evidence: Evidence | None,
+    portrait: Portrait | None,
+) -> dict[str, Any]:
+    """All facts of a report, as JSON has them."""
 
     def apart(outcome: str, **more: str) -> list[dict[str, Any]]:
         keys = {key: key for key in ("job", "name", "run_id", *GRID)} | more
@@ -70,11 +84,26 @@ def gather(report: Report, command: str, jobs: pd.DataFrame, evidence: Any) -> d
         "best": asdict(report.best) if report.best else None,
         "problem": report.problem,
         "notes": [*report.missing, *report.evidence],
-        "evidence": evidence,
+        "evidence": as_facts(evidence) if evidence else None,
+        "portrait": _portrait_facts(portrait) if portrait else None,
         "runs": records(jobs),
         "diverged": apart("diverged", epoch="diverged_epoch"),
         "failed": apart("failed", error="error"),
         "unfinished": apart("unfinished"),
+    }
+
+
+def _portrait_facts(portrait: Portrait) -> dict[str, Any]:
+    return {
+        "train_acc": portrait.train_acc,
+        "generalisation_gap": portrait.gap,
+        "dead_units": portrait.dead,
+        "update_ratio": dict(zip(("W1", "W2"), portrait.updates, strict=True)),
+        "confusion": portrait.confusion.tolist(),
+        "mistakes": [
+            {key: value for key, value in mistake._asdict().items() if key in MISTAKE}
+            for mistake in portrait.mistakes
+        ],
     }
 
 
@@ -136,32 +165,128 @@ def html(
         finalize=_visible,
     )
     environment.filters |= {"percent": percent, "show": show}
+    script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         report=report,
         answer=answer(report),
         notes=facts["notes"],
         settings=settings(facts),
         tables=tables(jobs, varied(jobs)),
+        colours=COLOURS,
+        grey=GREY,
+        script=script,
+        script_hash=f"sha256-{digest}",
         **drawings,
     )
 
 
-def draw(store: Store, jobs: pd.DataFrame, weights: Params | None) -> dict[str, Any]:
-    """The drawings of the page: heatmaps, the curves of the best models, the chosen one's W1."""
-    top = rank(jobs)[: len(MARKERS)]
+def draw(
+    store: Store,
+    jobs: pd.DataFrame,
+    weights: Params | None,
+    evidence: Evidence | None,
+    look: tuple[Portrait, Dataset] | None,
+) -> dict[str, Any]:
+    """The drawings of the page.
+
+    Args:
+        store: holds the runs.
+        jobs: a row a run.
+        weights: of the chosen model, if they can be had.
+        evidence: the statistics of the runs, if there are any.
+        look: the chosen model's portrait and its data, likewise.
+    """
+    shown = of_interest(jobs)
     histories = [
-        Curves(store.curves(run_id, CURVES), int(epoch))
-        for run_id, epoch in zip(top["run_id"], top["best_epoch"], strict=True)
+        Curves(store.curves(run_id, CURVES), None if pd.isna(epoch) else int(epoch))
+        for run_id, epoch in zip(shown["run_id"], shown["best_epoch"], strict=True)
     ]
     first_layer = None
-    source = SOURCES.get(top["dataset"].iloc[0]) if weights is not None else None
-    if weights is not None and source and weights.W1.shape[1] == prod(source.image_shape):
+    source = SOURCES.get(shown["dataset"].iloc[0]) if weights is not None else None
+    if weights is not None and source and weights.W1.shape[1] == math.prod(source.image_shape):
         first_layer = draw_weights(weights.W1[0], source.image_shape)
+    several = evidence is not None and len(evidence.configurations) > 1
     return {
         "heatmaps": heatmaps(jobs),
-        "models": list(zip(top["name"], COLOURS, MARKERS.values(), strict=False)),
+        "models": list(zip(shown["label"], COLOURS, MARKERS.values(), strict=False)),
         "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
         "first_layer": first_layer,
+        "marginals": draw_marginals(evidence.importance.marginals) if evidence and several else {},
+        "overview": _overview(evidence) if evidence and several else [],
+        "look": _look(*look) if look else None,
+    }
+
+
+def of_interest(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose curves are drawn, each with a label: the best, the median, a diverged one."""
+    ranking = rank(jobs)
+    median = len(ranking) // 2
+    labels = {i: f"{i + 1}. {ranking['name'].iloc[i]}" for i in range(min(3, len(ranking)))}
+    if median not in labels and len(ranking):
+        labels[median] = f"{median + 1}., the median: {ranking['name'].iloc[median]}"
+    shown = ranking.iloc[list(labels)].assign(label=list(labels.values()))
+    diverged = jobs[(jobs["outcome"] == "diverged") & jobs["best_epoch"].notna()]
+    if len(shown) and len(diverged):
+        longest = diverged.sort_values("diverged_epoch", ascending=False, kind="stable")[:1]
+        label = [f"diverged in epoch {show(longest['diverged_epoch'].iloc[0])}: "]
+        shown = pd.concat([shown, longest.assign(label=label + longest["name"])])
+    return shown
+
+
+def _overview(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """Charts of all configurations: title, what a screen reader says, and the chart."""
+    table, front = evidence.configurations, evidence.front
+    return [
+        (
+            "Accuracy against cost; the line joins those that no other beats in both",
+            f"Validation accuracy against multiply-adds of {len(table)} configurations; "
+            f"{len(front)} are on the Pareto front: {', '.join(front['configuration'])}",
+            draw_costs(table, front),
+        ),
+        (
+            "Each configuration as a line through its values to its accuracy",
+            f"Parallel coordinates of {len(table)} configurations",
+            draw_parallel(table, evidence.swept),
+        ),
+    ]
+
+
+def _look(portrait: Portrait, data: Dataset) -> dict[str, Any]:
+    """The portrait as the page shows it."""
+    W1, W2 = portrait.updates
+    most = portrait.confusion.max()
+    rows = []
+    for own, (name, counts) in enumerate(
+        zip(data.classes, portrait.confusion.tolist(), strict=True)
+    ):
+        # The square root shows the few mistakes beside the many right ones.
+        cells = [(count, f"{0.75 * math.sqrt(count / most):.2f}") for count in counts]
+        total = sum(counts)
+        recall = (percent(counts[own] / total), wilson(counts[own], total)) if total else None
+        rows.append((name, cells, recall))
+    return {
+        "figures": [
+            ("Training accuracy", f"{percent(portrait.train_acc)}, of the stored weights"),
+            (
+                "Generalisation gap",
+                f"{100 * portrait.gap:.1f} points between training and validation accuracy",
+            ),
+            (
+                "Dead hidden units",
+                f"{percent(portrait.dead)} are 0 on every training image, and learn no more",
+            ),
+            (
+                "Update-to-weight ratio",
+                f"{W1:.1e} for W1 and {W2:.1e} for W2 in one step (about 1e-3 is usual)",
+            ),
+        ],
+        "classes": data.classes,
+        "rows": rows,
+        "mistakes": [
+            (mistake, draw_pair(mistake.image, mistake.gradient, PAIR_WIDTH))
+            for mistake in portrait.mistakes
+        ],
     }
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.choice import ReportError, counted, judge, missing, no_best, rank, tabulate
+from pipeline.choice import ReportError, counted, judge, judged, missing, no_best, rank, tabulate
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
 from pipeline.evidence import of_sweep
 from pipeline.page import Report, answer, description, draw, gather, html, markdown
+from pipeline.portrait import portrait_of
 from pipeline.tracking import Store, Sweep
 
 
@@ -42,22 +43,29 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
     problem = None if best else no_best(jobs)
-    sentences, evidence = of_sweep(store, jobs, best, sweep.command)
+    evidence, sentences = of_sweep(store, jobs, best, sweep.command)
+    look = None
+    try:
+        if best is not None and weights is not None:
+            look = portrait_of(store, best.run_id, weights, best.best_epoch)
+    except PipelineError as error:
+        sentences.append(f"The chosen model cannot be looked at: {' '.join(str(error).split())}.")
     report = Report(
         sweep=sweep.name,
         folder=out / folder_name(sweep.name),
         jobs=counted(jobs),
         missing=tuple(missing(jobs, sweep.command)),
-        evidence=tuple(sentences),
+        evidence=(*sentences, *judged(jobs)),
         best=best,
         problem=problem,
     )
-    facts = gather(report, sweep.command, jobs, evidence)
+    facts = gather(report, sweep.command, jobs, evidence, look[0] if look else None)
+    drawings = draw(store, jobs, weights, evidence, look)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.csv": jobs.to_csv(index=False),
         "report.md": markdown(report, facts, jobs),
-        "report.html": html(report, facts, jobs, draw(store, jobs, weights)),
+        "report.html": html(report, facts, jobs, drawings),
     }
     try:
         publish(files, report.folder, store, sweep.run_id)

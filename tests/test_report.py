@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import logging
@@ -22,8 +23,10 @@ from PIL import Image
 
 from pipeline import choice
 from pipeline.choice import rank, wilson
+from pipeline.config import ROOT
 from pipeline.data import load_test
-from pipeline.figures import draw_weights, duration, heatmaps, percent, show
+from pipeline.drawings import draw_weights
+from pipeline.figures import duration, heatmaps, percent, show
 from pipeline.jobrun import JobSpec, Place
 from pipeline.model import Params, predict
 from pipeline.page import Report
@@ -181,13 +184,17 @@ def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
 
 
 def test_the_page_needs_nothing_but_itself(page: Page) -> None:
-    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+    assert not {"link", "iframe", "object", "base"} & set(page.tags)
+    assert page.tags.count("script") == 1
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     for name, value in page.attributes:
         if name in ("src", "href", "xlink:href"):
             assert (value or "").startswith(("data:image/png;base64,", "#"))
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    assert ("content", policy) in page.attributes
+    script = (ROOT / "pipeline" / "report.js").read_text()
+    assert script in page.text
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
+    assert ("content", f"{policy} 'sha256-{digest}'") in page.attributes
 
 
 def test_the_page_is_well_formed_and_described(page: Page) -> None:
@@ -195,10 +202,10 @@ def test_the_page_is_well_formed_and_described(page: Page) -> None:
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert page.tags.count("h1") == page.tags.count("main") == 1
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 6  # two marginals, two of all configurations, two of curves
     named = [value for name, value in page.attributes if name in ("alt", "aria-label")]
     assert any("16 hidden units" in (value or "") for value in named)
-    assert any("Loss of the best models" in (value or "") for value in named)
+    assert any("Loss by epoch" in (value or "") for value in named)
 
 
 def test_the_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
@@ -213,7 +220,7 @@ def test_the_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
 def test_markup_of_runs_stays_text(written: Report, page: Page) -> None:
     # The sweep's command, a run's value, its error, and a run's name hold it.
     assert page.text.count(MARKUP) >= 4
-    assert "<script" not in (written.folder / "report.html").read_text()
+    assert (written.folder / "report.html").read_text().count("<script") == 1  # its own
     markdown = (written.folder / "report.md").read_text()
     assert MARKUP not in markdown
     assert markdown.count(r"\<script\>alert(1)\</script\>\|\`\*x\*\`") >= 4
@@ -438,7 +445,7 @@ def test_hidden_units_are_drawn_by_their_norms_each_scaled_by_itself() -> None:
     picture = draw_weights(np.stack([small, flat, large], axis=1).astype(float), (2, 2, 1))
     image = pixels(picture.source)
     assert image.shape == (5, 5, 4)
-    assert picture.units == 3
+    assert picture.images == 3
     assert image[:2, :2, 0].tolist() == [[255, 0], [128, 128]]
     assert image[:2, 3:, 1].tolist() == [[0, 85], [170, 255]]
     assert image[2, :, 3].tolist() == [0] * 5
@@ -449,7 +456,7 @@ def test_colour_images_and_no_more_than_a_hundred_units() -> None:
     rng = np.random.default_rng(0)
     picture = draw_weights(rng.normal(size=(3072, 130)), (32, 32, 3))
     image = pixels(picture.source)
-    assert picture.units == 100
+    assert picture.images == 100
     assert image.shape == (329, 329, 4)
     assert (image[..., 0] != image[..., 1]).any()
     assert len(picture.source) < 600_000
