@@ -5,7 +5,7 @@ SETUP := .venv/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint ui bench torture clean
+.PHONY: help setup sweep test lint ui serve bench torture clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	  $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5000} --workers 1 \
 	  --backend-store-uri "$$($(BIN)/python -c 'from pipeline.config import default_tracking_uri as uri; print(uri())')" \
 	  --artifacts-destination "$$($(BIN)/python -c 'from pipeline.config import outputs_dir as out; print(out())')/mlartifacts"
+
+serve: $(SETUP) ## serve the champion (python -m pipeline.promote) at http://127.0.0.1:8000
+	$(BIN)/python -m pipeline.serve --port $${PORT:-8000} $(ARGS)
 
 bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md
 	$(BENCH)/python -m benchmarks $(ARGS)

@@ -159,6 +159,7 @@ def main() -> None:
     except PipelineError as error:
         print(error, file=sys.stderr)
         code = code or 1
+    stop.rest()
     sys.exit(code)
 
 

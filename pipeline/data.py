@@ -64,7 +64,7 @@ def load(config: DataConfig, dtype: str) -> Dataset:
     """
     source = _source(config)
     train, val = source.read_train(config)
-    digest, mean = _digest(source, train, val), _mean(train, source)
+    digest, mean = _digest(source, train, val), training_mean(train, source)
     X_train, y_train = _preprocess(train, source, mean, dtype)
     del train  # makes room for X_val: the peak is the size of X and of the raw validation images
     X_val, y_val = _preprocess(val, source, mean, dtype)
@@ -90,7 +90,7 @@ def load_test(config: DataConfig, dtype: str) -> tuple[NDArray[np.floating], NDA
         DataError: the dataset is unknown, missing, unreadable or damaged.
     """
     source = _source(config)
-    mean = _mean(source.read_train(config)[0], source)
+    mean = training_mean(source.read_train(config)[0], source)
     return _preprocess(source.read_test(config), source, mean, dtype)
 
 
@@ -106,7 +106,8 @@ def _source(config: DataConfig) -> Source:
     return SOURCES[config.name]
 
 
-def _mean(train: Images, source: Source) -> NDArray[np.float64]:
+def training_mean(train: Images, source: Source) -> NDArray[np.float64]:
+    """The mean of each feature over the training images, scaled to 0…1, (D,)."""
     # float64 holds the sum of the whole numbers exactly: the mean is the same on every machine.
     mean: NDArray[np.float64] = train.pixels.mean(axis=0, dtype=np.float64)
     return mean / source.largest

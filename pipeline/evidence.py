@@ -84,6 +84,27 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) 
     )
 
 
+def head_to_head(store: Store, ours: pd.Series[Any], theirs: pd.Series[Any]) -> Verdict:
+    """Compare two runs, maybe of different sweeps, on their validation images (exact McNemar).
+
+    Args:
+        store: holds the runs.
+        ours: a row of `tabulate`; the configuration "ours" of the verdict.
+        theirs: likewise.
+
+    Raises:
+        PipelineError: they were not judged on the same images, or do not say which they predict.
+    """
+    both = pd.DataFrame([ours, theirs])
+    if both["dataset_digest"].nunique() > 1:
+        raise ReportError("the two were trained on different data: they do not compare")
+    models = both[["seed", "best_val_acc", "best_val_loss"]].assign(
+        configuration=["ours", "theirs"], cost=both["hidden_size"].astype(int)
+    )
+    hits = [load_hits(store, run["run_id"], int(run["num_val"])) for run in (ours, theirs)]
+    return compare(models, np.array(hits))
+
+
 def names_of(jobs: pd.DataFrame) -> list[str]:
     """The values other than the seed in which jobs differ; of equal jobs the hidden size."""
     names = [key for key in PARAMS if key != "seed" and jobs[key].nunique() > 1]

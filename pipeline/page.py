@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,15 @@ UNSEEN = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and half 
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Another sweep beside the one that is reported."""
+
+    sweep: str
+    verdict: str  # which has the better model, in a sentence
+    rows: Sequence[tuple[str, str, str]]  # what it is, of the one, of the other
+
+
+@dataclass(frozen=True)
 class Report:
     """What a report says first, and where it is."""
 
@@ -53,6 +62,7 @@ class Report:
     evidence: tuple[str, ...]  # how sure the choice is, what mattered, what to try next
     best: Best | None
     problem: str | None  # why there is no best, and what to do
+    beside: Beside | None = None
 
 
 def varied(jobs: pd.DataFrame) -> list[str]:
@@ -83,6 +93,7 @@ def gather(
         "shared": {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1},
         "best": asdict(report.best) if report.best else None,
         "problem": report.problem,
+        "against": asdict(report.beside) if report.beside else None,
         "notes": [*report.missing, *report.evidence],
         "evidence": as_facts(evidence) if evidence else None,
         "portrait": _portrait_facts(portrait) if portrait else None,
@@ -143,6 +154,10 @@ def description(report: Report) -> str:
 def markdown(report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame) -> str:
     """The report as Markdown: all but the drawings."""
     lines = [f"# Report of sweep {_escaped(report.sweep)}", "", description(report)]
+    if report.beside:
+        beside = [("", report.sweep, report.beside.sweep), ("---",) * 3, *report.beside.rows]
+        lines += ["", f"## Against {_escaped(report.beside.sweep)}", "", report.beside.verdict, ""]
+        lines += [f"| {' | '.join(map(_escaped, row))} |" for row in beside]
     for table in tables(jobs, varied(jobs)):
         rows = [table.header, ["---"] * len(table.header), *table.rows]
         lines += ["", f"## {table.outcome.capitalize()} jobs", ""]

@@ -7,32 +7,54 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.choice import ReportError, counted, judge, judged, missing, no_best, rank, tabulate
+from pipeline.choice import (
+    Best,
+    ReportError,
+    counted,
+    judge,
+    judged,
+    missing,
+    no_best,
+    rank,
+    tabulate,
+)
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
-from pipeline.evidence import of_sweep
-from pipeline.page import Report, answer, description, draw, gather, html, markdown
-from pipeline.portrait import portrait_of
+from pipeline.data import Dataset
+from pipeline.evidence import Evidence, head_to_head, of_sweep
+from pipeline.figures import percent, show
+from pipeline.model import Params
+from pipeline.page import Beside, Report, answer, description, draw, gather, html, markdown
+from pipeline.portrait import Portrait, portrait_of
 from pipeline.tracking import Store, Sweep
 
 
-def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
-    """Choose the best model of a sweep, judge it on the test split, and write the report.
+@dataclass(frozen=True)
+class Assessed:
+    """A sweep of which all is known that its report says."""
 
-    Args:
-        store: holds the runs; gets the report as artifacts of the sweep's run, and the test
-            accuracy as a metric of the chosen run.
-        sweep: whose jobs; while some have not ended, the test split stays unread.
-        out: the folder of the reports of all sweeps.
+    sweep: Sweep
+    jobs: pd.DataFrame  # a row a run, the ranked ones first
+    best: Best | None
+    weights: Params | None
+    evidence: Evidence | None
+    look: tuple[Portrait, Dataset] | None
+    sentences: Sequence[str]
+
+
+def assess(store: Store, sweep: Sweep) -> Assessed:
+    """Choose the best model of a sweep, judge it on the test split, and look at it.
 
     Raises:
-        PipelineError: the runs cannot be read, or the report cannot be written.
+        PipelineError: the runs cannot be read.
     """
     jobs = tabulate(store.runs(sweep))
     ranking = rank(jobs)
@@ -42,7 +64,6 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
     best, weights = judge(store, ranking.iloc[0], final=final) if len(ranking) else (None, None)
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
-    problem = None if best else no_best(jobs)
     evidence, sentences = of_sweep(store, jobs, best, sweep.command)
     look = None
     try:
@@ -50,17 +71,39 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
             look = portrait_of(store, best.run_id, weights, best.best_epoch)
     except PipelineError as error:
         sentences.append(f"The chosen model cannot be looked at: {' '.join(str(error).split())}.")
+    return Assessed(sweep, jobs, best, weights, evidence, look, [*sentences, *judged(jobs)])
+
+
+def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = None) -> Report:
+    """Write the report of a sweep.
+
+    Args:
+        store: holds the runs; gets the report as artifacts of the sweep's run, and the test
+            accuracy as a metric of the chosen run.
+        sweep: whose jobs; while some have not ended, the test split stays unread.
+        out: the folder of the reports of all sweeps.
+        against: another sweep to show beside it; the report then gets a folder of its own, and is
+            no artifact.
+
+    Raises:
+        PipelineError: the runs cannot be read, or the report cannot be written.
+    """
+    found = assess(store, sweep)
+    beside = side_by_side(store, found, assess(store, against)) if against else None
+    jobs, best = found.jobs, found.best
+    name = f"{sweep.name}-against-{against.name}" if against else sweep.name
     report = Report(
         sweep=sweep.name,
-        folder=out / folder_name(sweep.name),
+        folder=out / folder_name(name),
         jobs=counted(jobs),
         missing=tuple(missing(jobs, sweep.command)),
-        evidence=(*sentences, *judged(jobs)),
+        evidence=tuple(found.sentences),
         best=best,
-        problem=problem,
+        problem=None if best else no_best(jobs),
+        beside=beside,
     )
-    facts = gather(report, sweep.command, jobs, evidence, look[0] if look else None)
-    drawings = draw(store, jobs, weights, evidence, look)
+    facts = gather(report, sweep.command, jobs, found.evidence, found.look and found.look[0])
+    drawings = draw(store, jobs, found.weights, found.evidence, found.look)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.csv": jobs.to_csv(index=False),
@@ -68,14 +111,67 @@ def write_report(store: Store, sweep: Sweep, out: Path) -> Report:
         "report.html": html(report, facts, jobs, drawings),
     }
     try:
-        publish(files, report.folder, store, sweep.run_id)
+        publish(files, report.folder, store, None if against else sweep.run_id)
     except OSError as error:
         raise ReportError(
             f"the report cannot be written to {report.folder} ({error.strerror}): make room there, "
             "or set PIPELINE_OUTPUTS to another folder"
         ) from error
-    store.describe(sweep, description(report), best.run_id if best else None)
+    if against is None:
+        store.describe(sweep, description(report), best.run_id if best else None)
     return report
+
+
+def side_by_side(store: Store, ours: Assessed, theirs: Assessed) -> Beside:
+    """Two sweeps in a table, and whether the chosen model of the one is better."""
+    rows = [
+        (label, first, second)
+        for (label, first), (_, second) in zip(_in_short(ours), _in_short(theirs), strict=True)
+    ]
+    return Beside(theirs.sweep.name, _which(store, ours, theirs), rows)
+
+
+def _which(store: Store, ours: Assessed, theirs: Assessed) -> str:
+    if ours.best is None or theirs.best is None:
+        return "One of the two has no model to compare."
+    first, second = ours.jobs.iloc[0], theirs.jobs.iloc[0]
+    if first["run_id"] == second["run_id"]:
+        return "Both chose the same run."
+    try:
+        verdict = head_to_head(store, first, second)
+    except PipelineError as error:
+        return f"Their chosen models do not compare: {' '.join(str(error).split())}."
+    p_value = verdict.table["p_value"].iloc[-1]
+    test = f"(exact McNemar test on the same validation images, p = {p_value:.2g})"
+    if len(verdict.together) > 1:
+        return f"Their chosen models cannot be told apart {test}."
+    better = ours if verdict.chosen == "ours" else theirs
+    return f"The chosen model of {better.sweep.name} is better {test}."
+
+
+def _in_short(found: Assessed) -> list[tuple[str, str]]:
+    best, evidence, first = found.best, found.evidence, found.jobs[:1]
+    low, high = best.val_acc_ci95 if best else (math.nan, math.nan)
+    shares = evidence.importance.shares if evidence else pd.DataFrame()
+    return [
+        ("Jobs", counted(found.jobs)),
+        ("Best model", best.name if best else "–"),
+        (
+            "Validation accuracy",
+            f"{percent(best.val_acc)} ({percent(low)} to {percent(high)})" if best else "–",
+        ),
+        ("Without luck", percent(evidence.correction.corrected) if evidence else "–"),
+        ("Test accuracy", percent(best.test_acc) if best and best.test_acc is not None else "–"),
+        (
+            "Cannot be told apart",
+            f"{len(evidence.verdict.together)} of {len(evidence.verdict.table)} configurations"
+            if evidence
+            else "–",
+        ),
+        ("What mattered most", " × ".join(shares["values"].iloc[0]) if len(shares) else "–"),
+        ("Data", show(first["dataset_digest"].iloc[0]) if len(first) else "–"),
+        ("Command", found.sweep.command),
+    ]
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -83,6 +179,7 @@ def summary_lines(report: Report) -> list[str]:
     return [
         *answer(report),
         report.jobs,
+        *([f"Against {report.beside.sweep}: {report.beside.verdict}"] if report.beside else []),
         *report.missing,
         f"Report: {report.folder / 'report.html'}",
     ]
@@ -94,8 +191,8 @@ def folder_name(sweep: str) -> str:
     return f"{name}_" if name in (".", "..", "latest") else name
 
 
-def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str) -> None:
-    """Write files to MLflow and to a folder, and point the link `latest` beside it there.
+def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str | None) -> None:
+    """Write files to a run of MLflow, if any, and to a folder; the link `latest` then leads there.
 
     A reader sees the old files or the new ones, never half of one.
     """
@@ -105,7 +202,8 @@ def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str) -
         staged.mkdir()
         for name, text in files.items():
             (staged / name).write_text(text, encoding="utf-8")
-        store.log_files(run_id, Path(temporary))
+        if run_id is not None:
+            store.log_files(run_id, Path(temporary))
         for name in files:
             (staged / name).replace(folder / name)
         link = Path(temporary, "latest")
@@ -119,27 +217,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m pipeline.report", description="Write the report of a sweep."
     )
     parser.add_argument("--sweep", metavar="ID", help="default: the latest")
+    parser.add_argument("--against", metavar="ID", help="another sweep to show beside it")
     parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
     options = parser.parse_args(arguments)
     try:
-        store = _open(options.tracking_uri)
+        store = Store.existing(options.tracking_uri)
         sweep = store.find_sweep(options.sweep)
-        report = write_report(store, sweep, outputs_dir() / "reports")
+        against = store.find_sweep(options.against) if options.against else None
+        report = write_report(store, sweep, outputs_dir() / "reports", against)
     except PipelineError as error:
         sys.exit(str(error))
     print(*summary_lines(report), sep="\n")
     sys.exit(report.best is None)
-
-
-def _open(uri: str) -> Store:
-    """Open a store that exists: a report creates none."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:") and not path.exists():
-        raise ReportError(
-            f"there is no store at {path} yet: start a sweep with python -m pipeline -m …, "
-            "or name another store with --tracking-uri"
-        )
-    return Store(uri)
 
 
 if __name__ == "__main__":

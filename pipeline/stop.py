@@ -31,8 +31,13 @@ def answer() -> None:
     _asked.clear()
 
 
+def rest() -> None:
+    """Let a signal end the program at once: there is nothing left to put in order."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _stop(number: int, _: Any) -> None:
-    for stop in SIGNALS:
-        signal.signal(stop, signal.SIG_DFL)
+    rest()
     _asked.append(number)
     raise Stopped(number)

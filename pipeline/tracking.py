@@ -79,6 +79,21 @@ class Store:
                 "start that server or name another store"
             ) from error
 
+    @classmethod
+    def existing(cls, uri: str) -> Store:
+        """Open a store that exists: who only reads creates none.
+
+        Raises:
+            TrackingError: there is none, or it cannot be opened.
+        """
+        path = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:") and not path.exists():
+            raise TrackingError(
+                f"there is no store at {path} yet: start a sweep with python -m pipeline -m …, "
+                "or name another store with --tracking-uri"
+            )
+        return cls(uri)
+
     @says_why
     def experiment(self, name: str) -> str:
         """The ID of an experiment, which is created if need be."""
@@ -265,6 +280,14 @@ class Store:
         rows.sort(key=lambda row: int(row["tags.job"]))
         self._artifact_uris |= {row["run_id"]: row.pop("artifact_uri") for row in rows}
         return pd.DataFrame(rows)
+
+    @says_why
+    def run(self, run_id: str) -> pd.DataFrame:
+        """One job's run, in the columns of `runs`."""
+        run = self.client.get_run(run_id)
+        row = _as_row(run, run.data.tags.get("job", "0"))
+        self._artifact_uris[run_id] = row.pop("artifact_uri")
+        return pd.DataFrame([row])
 
     @says_why
     def curves(self, run_id: str, metrics: Sequence[str]) -> pd.DataFrame:

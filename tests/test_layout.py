@@ -47,18 +47,27 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
         *("advice", "choice", "config", "data", "figures"),
         *("importance", "significance", "tracking"),
     },
-    "report": {"choice", "config", "evidence", "page", "portrait", "tracking"},
+    "report": {
+        *("choice", "config", "data", "evidence", "figures"),
+        *("model", "page", "portrait", "tracking"),
+    },
+    "champion": set(),
+    "registry": {"calls", "tracking"},
+    "promote": {
+        *("choice", "config", "data", "evidence", "figures", "registry", "tracking"),
+    },
+    "serve": {"config", "registry", "tracking"},
     "__init__": set(),
     "__main__": {"config", "jobrun", "report", "stop", "sweep", "tracking"},
 }
 HOMES = {  # library: where alone it may be imported
     "hydra": {"__main__"},
     "omegaconf": {"__main__"},
-    "mlflow": {"calls", "tracking"},
+    "mlflow": {"calls", "champion", "registry", "tracking"},
     "pandas": {
         "evidence",
         *("advice", "choice", "drawings", "figures", "importance", "page", "paired"),
-        *("report", "significance", "tracking"),
+        *("promote", "report", "significance", "tracking"),
     },
     "joblib": {"population"},
 }

@@ -33,10 +33,10 @@ SECTIONS = [
     Section("Bad command lines", commands.KINDS, 0.17),
     Section("A locked store", lock.KINDS, 0.07, 5),  # which mostly waits
     Section("A tracking server that fails", server.KINDS, 0.11, 3),  # likewise
-    Section("A full disk", disk.KINDS, 0.09),
+    Section("A full disk", disk.KINDS, 0.17),
     Section("Two sweeps at once", together.KINDS, 0.10, 1),
-    Section("Kills", kill.KILLS, 0.30),
-    Section("Signals", kill.SIGNALS, 0.13),
+    Section("Kills", kill.KILLS, 0.25),
+    Section("Signals", kill.SIGNALS, 0.10),
 ]
 
 
