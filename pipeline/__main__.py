@@ -22,6 +22,7 @@ from pipeline import stop
 from pipeline.config import (
     ROOT,
     PipelineError,
+    TrackingConfig,
     default_tracking_uri,
     outputs_dir,
     parse_tracking,
@@ -87,6 +88,10 @@ def place_of(config: DictConfig, hydra_config: DictConfig) -> Place:
     from pipeline.jobrun import Place
 
     try:
+        # By name it is found in other processes only: a server may hold it twice (`drop_doubles`).
+        if SweepStart.sweep is not None and SweepStart.sweep[0].uri == tracking_of(config).uri:
+            store, sweep = SweepStart.sweep
+            return Place(store, sweep.experiment_id, sweep)
         store, experiment = open_store(config)
         if hydra_config.mode != RunMode.MULTIRUN:
             store.end_orphans()
@@ -105,9 +110,18 @@ def open_store(config: DictConfig) -> tuple[Store, str]:
     """
     from pipeline.tracking import Store
 
-    group = OmegaConf.select(config, "tracking")
-    values = parse_tracking(resolved(group) if isinstance(group, DictConfig) else group)
+    values = tracking_of(config)
     return Store(values.uri), values.experiment
+
+
+def tracking_of(config: DictConfig) -> TrackingConfig:
+    """The checked group `tracking` of a configuration.
+
+    Raises:
+        PipelineError: a value of it is wrong.
+    """
+    group = OmegaConf.select(config, "tracking")
+    return parse_tracking(resolved(group) if isinstance(group, DictConfig) else group)
 
 
 def sweep_name(hydra_config: DictConfig) -> str:

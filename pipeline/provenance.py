@@ -14,6 +14,7 @@ import psutil
 from pipeline.config import ROOT
 
 HEARTBEAT_SECONDS = 60  # between two signs of life in a run's tags
+CLOCK_SECONDS = 10  # by which a clock that is set may move the start of a process
 SILENCE_SECONDS = 3600  # after which a process on another machine is taken for dead
 
 
@@ -59,7 +60,7 @@ def this_process() -> tuple[str, str]:
 def lives(pid: str, started: str) -> bool:
     """Whether a process of this machine still lives."""
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) <= 1
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) < CLOCK_SECONDS
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # somebody else's: it may be

@@ -53,8 +53,8 @@ def no_traceback(ended: Ended) -> Iterator[str]:
     """A traceback is no message for a user."""
     _, found, trace = ended.said.rpartition("Traceback (most recent call last):\n")
     if found:
-        error = next((line for line in trace.splitlines() if not line.startswith(" ")), "")
-        yield f"a traceback, which ends with {error[:200]!r}"
+        lines = [line.strip() for line in trace.splitlines() if line.strip()]
+        yield f"a traceback: {' / '.join(lines[:4])[:300]!r}"
     if ended.code == HUNG:
         yield "it did not end"
 

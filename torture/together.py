@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torture.command import Command
 from torture.lab import SEEDS, Lab, not_well
-from torture.results import finished, problems, read_runs, result
+from torture.results import finished, jobs_of, problems, read_runs, result
 from torture.trials import Kind, Outcome, Spot
 
 
@@ -96,9 +96,11 @@ def _both_there(lab: Lab, outputs: Path, same: bool) -> Iterator[str]:
     if same:
         yield from problems(outputs, lab.reference, times=2)
         return
-    found = finished(read_runs(outputs / "mlflow.db"))
+    runs = read_runs(outputs / "mlflow.db")
+    found = finished(runs)
     if len(found) != 2 * jobs:
-        yield f"{len(found)} jobs FINISHED in place of {2 * jobs}"
+        ends = Counter((run.status, run.tags.get("outcome")) for run in jobs_of(runs))
+        yield f"{len(found)} jobs FINISHED in place of {2 * jobs}: {dict(ends)}"
     for key in lab.reference:
         if [result(run, None) for run in found.get(key, [])] != [lab.reference[key]]:
             yield "a job of the first sweep is not as when it trains alone"
