@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import platform
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -176,9 +177,13 @@ class Store:
         """Delete the runs that a server made twice for this process: an answer of it got lost."""
         if not self.uri.startswith("http"):
             return
-        own = f"tags.pid = '{this_process()[0]}'"
-        twins = self._search(f"tags.mlflow.parentRunId = '{sweep.run_id}' AND {own}")
-        runs = [*twins, *self._search(f"tags.kind = 'sweep' AND {own}")]
+        pid, started = this_process()
+        own = f"tags.pid = '{pid}' AND tags.pid_started = '{started}'"
+        runs = [
+            run
+            for run in self._search(own, sweep.experiment_id)
+            if run.data.tags.get("host") == platform.node()
+        ]
         ended = {run.data.tags.get("job") for run in runs if run.info.status != "RUNNING"}
         for run in runs:
             job, id_ = run.data.tags.get("job"), run.info.run_id

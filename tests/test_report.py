@@ -32,7 +32,7 @@ from pipeline.model import Params, predict
 from pipeline.page import Report
 from pipeline.report import main, summary_lines, write_report
 from pipeline.sweep import train_jobs
-from pipeline.tracking import Store, Sweep
+from pipeline.tracking import Point, Store, Sweep
 from tests.conftest import DIGITS, SMALL, TRACKING
 
 MARKUP = "<script>alert(1)</script>|`*x*`"
@@ -319,6 +319,51 @@ def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> 
     store.start_sweep(store.experiment("digits"), "none", "…")
     report = write_report(store, store.find_sweep("none"), tmp_path)
     assert summary_lines(report)[0].startswith("No model to choose (0 jobs)")
+
+
+def test_two_sweeps_side_by_side(
+    store: Store, swept: Sweep, written: Report, folder: Path, tmp_path: Path
+) -> None:
+    other = train_sweep(store, folder, "weak", {"learning_rate": 0.01}, {"learning_rate": 0.02})
+    assert written.best is not None
+    for first, second in ((swept, other), (other, swept)):
+        report = write_report(store, first, tmp_path, against=second)
+        assert report.beside is not None
+        assert f"The chosen model of {swept.name} is better" in report.beside.verdict
+        assert report.folder.name == f"{first.name}-against-{second.name}"
+        facts = json.loads((report.folder / "report.json").read_text())
+        rows = {row[0]: row[1:] for row in facts["against"]["rows"]}
+        assert rows["Best model"][first is other] == written.best.name
+        page = Page((report.folder / "report.html").read_text())
+        assert report.beside.verdict in page.text
+        assert report.beside.verdict in (report.folder / "report.md").read_text()
+    same = write_report(store, swept, tmp_path, against=swept)
+    assert same.beside is not None
+    assert same.beside.verdict == "Both chose the same run."
+
+
+def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) -> None:
+    jobs = [{"learning_rate": 0.3, "seed": seed} for seed in (0, 1)]
+    sweep = train_sweep(store, folder, "again", *jobs)
+    assert "test images were read" not in " ".join(write_report(store, sweep, folder).evidence)
+    other = store.runs(sweep).query("`metrics.test_acc`.isna()").iloc[0]
+    store.log(other["run_id"], [Point(1, 0, {"test_acc": 0.5})])
+    told = " ".join(write_report(store, sweep, folder).evidence)
+    assert "The test images were read 2 times in this sweep" in told
+
+
+def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -> None:
+    portrait = facts["portrait"]
+    confusion = np.array(portrait["confusion"])
+    assert confusion.sum() == 359
+    assert written.best is not None
+    assert np.trace(confusion) / 359 == pytest.approx(written.best.val_acc)
+    gap = portrait["train_acc"] - written.best.val_acc
+    assert portrait["generalisation_gap"] == pytest.approx(gap)
+    for mistake in portrait["mistakes"]:
+        assert mistake["label"] != mistake["predicted"]
+    front = facts["evidence"]["pareto_front"]
+    assert facts["evidence"]["configurations"][0]["configuration"] in front
 
 
 def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path: Path) -> None:

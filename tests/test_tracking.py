@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.calls import TrackingError
+from pipeline.jobrun import Place
 from pipeline.tracking import Point, Store
 
 
@@ -113,3 +114,23 @@ def test_processes_that_create_a_store_at_once_all_find_it_whole(tmp_path: Path)
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_runs_that_a_server_made_twice_are_deleted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an answer that got lost: the same request, made again by MLflow's client."""
+    store, sweep = place.store, place.sweep
+    assert sweep is not None
+    store.start_sweep(place.experiment_id, sweep.name, "…")
+    twins = [
+        store.start_run(place.experiment_id, "job", {"job": str(job)}, sweep) for job in (0, 0, 1)
+    ]
+    store.end_run(twins[1], "FINISHED")
+    store.drop_doubles(sweep)
+    assert len(store.runs(sweep)) == 3  # sqlite loses no answers: nobody looks
+    monkeypatch.setattr(store, "uri", "http://127.0.0.1")
+    store.drop_doubles(sweep)
+    assert list(store.runs(sweep)["run_id"]) == twins[1:]
+    parents = list(store._search("tags.kind = 'sweep'", place.experiment_id))
+    assert [run.info.run_id for run in parents] == [sweep.run_id]

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from pipeline import stop
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
+    stop.listen()
+    yield
+    stop.answer()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", stop.SIGNALS)
+def test_a_signal_raises_where_the_program_is_and_the_next_one_ends_it(number: int) -> None:
+    with pytest.raises(stop.Stopped) as stopped:
+        os.kill(os.getpid(), number)
+    assert stopped.value.args == (number,)
+    assert [signal.getsignal(each) for each in stop.SIGNALS] == [signal.SIG_DFL] * 2
+
+
+def test_a_signal_that_is_swallowed_is_not_lost() -> None:
+    stop.check()
+    with suppress(BaseException):  # what a library may do
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(stop.Stopped):
+        stop.check()
+    stop.answer()
+    stop.check()
