@@ -34,7 +34,7 @@ from pipeline.evidence import Evidence, as_facts
 from pipeline.figures import GRID, heatmaps, percent, show, tables
 from pipeline.model import Params
 from pipeline.portrait import Portrait
-from pipeline.tracking import Store
+from pipeline.tracking import Store, Sweep
 
 MISTAKE = ("number", "label", "predicted", "probability")  # what JSON has of a wrong image
 PAIR_WIDTH = 200  # pixels of the page, of an image and its gradient
@@ -151,6 +151,15 @@ def description(report: Report) -> str:
     return "\n".join(lines)
 
 
+def links(sweep: Sweep, best: Best | None, pictures: Sequence[str]) -> list[str]:
+    """Lines of Markdown that lead from a sweep in the UI to its chosen run, report and pictures."""
+    runs = f"#/experiments/{sweep.experiment_id}/runs"
+    artifact = f"get-artifact?run_uuid={sweep.run_id}&path=report%2F"
+    chosen = [f"[The chosen run]({runs}/{best.run_id})"] if best else []
+    lines = [" · ".join([*chosen, f"[The report]({runs}/{sweep.run_id}/artifacts/report)"])]
+    return [*lines, "", " ".join(f"![{name}]({artifact}{name})" for name in pictures)]
+
+
 def markdown(report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame) -> str:
     """The report as Markdown: all but the drawings."""
     lines = [f"# Report of sweep {_escaped(report.sweep)}", "", description(report)]
@@ -249,17 +258,19 @@ def of_interest(jobs: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _overview(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """Charts of all configurations: title, what a screen reader says, and the chart."""
+def _overview(evidence: Evidence) -> list[tuple[str, str, str, str]]:
+    """Charts of all configurations: name, title, what a screen reader says, and the chart."""
     table, front = evidence.configurations, evidence.front
     return [
         (
+            "costs",
             "Accuracy against cost; the line joins those that no other beats in both",
             f"Validation accuracy against multiply-adds of {len(table)} configurations; "
             f"{len(front)} are on the Pareto front: {', '.join(front['configuration'])}",
             draw_costs(table, front),
         ),
         (
+            "configurations",
             "Each configuration as a line through its values to its accuracy",
             f"Parallel coordinates of {len(table)} configurations",
             draw_parallel(table, evidence.swept),

@@ -32,7 +32,7 @@ from pipeline.data import Dataset
 from pipeline.evidence import Evidence, head_to_head, of_sweep
 from pipeline.figures import percent, show
 from pipeline.model import Params
-from pipeline.page import Beside, Report, answer, description, draw, gather, html, markdown
+from pipeline.page import Beside, Report, answer, description, draw, gather, html, links, markdown
 from pipeline.portrait import Portrait, portrait_of
 from pipeline.tracking import Store, Sweep
 
@@ -109,6 +109,8 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
         "report.csv": jobs.to_csv(index=False),
         "report.md": markdown(report, facts, jobs),
         "report.html": html(report, facts, jobs, drawings),
+        **{f"{name}.svg": svg for name, svg in drawings["curves"].items()},
+        **{f"{name}.svg": svg for name, _, _, svg in drawings["overview"]},
     }
     try:
         publish(files, report.folder, store, None if against else sweep.run_id)
@@ -118,7 +120,9 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
             "or set PIPELINE_OUTPUTS to another folder"
         ) from error
     if against is None:
-        store.describe(sweep, description(report), best.run_id if best else None)
+        pictures = [name for name in files if name.endswith(".svg")]
+        text = "\n".join([*links(sweep, best, pictures), "", description(report)])
+        store.describe(sweep, text, best.run_id if best else None)
     return report
 
 

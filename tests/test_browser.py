@@ -224,6 +224,10 @@ def test_the_ui_shows_the_sweep_its_jobs_and_the_champion(
     browser.open(f"{runs}/{sweep.run_id}")
     browser.until(f"document.body.innerText.includes('H={facts['hidden_size']}')")
     assert "Validation accuracy" in browser.text()  # the description
+    links = browser.run("[...document.querySelectorAll('a')].map((a) => a.href)")
+    assert any(link.endswith(f"/runs/{facts['run_id']}") for link in links)
+    pictures = "[...document.images].filter((image) => image.src.includes('.svg'))"
+    browser.until(f"{pictures}.filter((image) => image.naturalWidth > 0).length >= 3")
     browser.open(f"{runs}?workflowType=machine_learning")
     browser.until(f"document.body.innerText.includes('sweep {sweep.name}')")
     browser.open(f"{runs}/{facts['run_id']}")
