@@ -21,8 +21,9 @@ class TwoLayerNet(PythonModel):
         with np.load(context.artifacts["model"], allow_pickle=False) as file:
             self.arrays = {key: file[key] for key in file.files}
 
-    # MLflow takes a type here for a schema of its own, and warns that it cannot be one.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Classify images.
 
         Args:
@@ -35,8 +36,7 @@ class TwoLayerNet(PythonModel):
             `class`, a name each (n,), and `probabilities` (n, C), in the order of the classes.
         """
         a = self.arrays
-        images = np.asarray(model_input)
-        rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)  # as channel planes
+        rows = model_input.transpose(0, 3, 1, 2).reshape(len(model_input), -1)  # channel planes
         X = rows.astype(a["W1"].dtype)
         X /= a["largest"]
         X -= a["mean"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +75,6 @@ class Registry:
         ]
         with tempfile.TemporaryDirectory() as folder:
             np.savez(Path(folder, "model.npz"), allow_pickle=False, **arrays)
-            warnings.filterwarnings("ignore", ".*Add type hints", UserWarning)  # it has a signature
             mlflow.pyfunc.save_model(
                 Path(folder, "artifacts", "model"),
                 python_model=str(CODE),

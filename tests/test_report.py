@@ -232,7 +232,11 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
     store: Store, written: Report, swept: Sweep, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
-    assert sorted(before) == ["report.csv", "report.html", "report.json", "report.md"]
+    pictures = ["acc.svg", "configurations.svg", "costs.svg", "loss.svg"]
+    assert sorted(before) == [
+        *pictures,
+        *(f"report.{kind}" for kind in ("csv", "html", "json", "md")),
+    ]
     monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
     assert write_report(store, store.find_sweep(swept.name), folder / "reports") == written
     assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
@@ -253,8 +257,11 @@ def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
     store: Store, written: Report, swept: Sweep
 ) -> None:
     note = store.client.get_run(swept.run_id).data.tags["mlflow.note.content"]
-    assert note.startswith("**Best model: H=16, λ=1e-4, lr=1**")
-    assert note in (written.folder / "report.md").read_text()
+    links, pictures, answer = note.split("\n\n", 2)
+    assert answer.startswith("**Best model: H=16, λ=1e-4, lr=1**")
+    assert answer in (written.folder / "report.md").read_text()
+    assert f"runs/{written.best and written.best.run_id}" in links
+    assert pictures.count(f"run_uuid={swept.run_id}") == 4
     runs = store.runs(swept)
     assert written.best is not None
     assert list(runs[runs["tags.chosen"] == swept.name]["run_id"]) == [written.best.run_id]
