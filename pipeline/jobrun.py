@@ -132,7 +132,7 @@ class JobRun:
                 self.best, self._best_epoch = row.metrics, self.epoch
         if outcome:
             self.outcome = outcome
-            self._tags = {"outcome": outcome}
+            self._tags |= {"outcome": outcome}  # beside those of a run that is not open yet
             if outcome == "diverged":
                 self._tags["diverged_epoch"] = str(self.epoch)
             if self.best is not None:

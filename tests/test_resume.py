@@ -24,7 +24,7 @@ from pipeline.jobrun import Place
 from pipeline.sweep import train_jobs
 from pipeline.tracking import Store
 from pipeline.train import Stack
-from tests.conftest import job, statuses
+from tests.conftest import SMALL, job, statuses
 
 pytestmark = pytest.mark.usefixtures("outputs")
 
@@ -206,3 +206,25 @@ def test_only_runs_of_dead_processes_are_ended(tmp_path: Path) -> None:
     assert status.pop("dead") == status.pop("silent") == "KILLED"
     assert status == dict.fromkeys(("live", "elsewhere", "foreign"), "RUNNING")
     assert {mine, silent, elsewhere, foreign} < {run.info.run_id for run in runs}
+
+
+def test_a_run_that_could_only_be_opened_late_is_whole(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another sweep keeps the store locked until all is trained."""
+    start, refused = Store.start_run, []
+
+    def locked(self: Store, *arguments: Any) -> str:
+        if len(refused) < 2:
+            refused.append(1)
+            raise TrackingError("database is locked")
+        return start(self, *arguments)
+
+    monkeypatch.setattr(Store, "start_run", locked)
+    monkeypatch.setattr(sweep_module, "FLUSH_SECONDS", 0.1)
+    jobs = [job(i, tmp_path / str(i), replace(SMALL, seed=i)) for i in range(2)]
+    assert all(run.error is None for run in train_jobs(jobs, place, cores=1))
+    assert place.sweep is not None
+    runs = place.store.runs(place.sweep)
+    for tag in ("fingerprint", "dataset_digest", "num_train", "outcome"):
+        assert runs[f"tags.{tag}"].notna().all(), tag
