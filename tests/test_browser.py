@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import requests
 from PIL import Image
 
 from pipeline.choice import rank, tabulate
+from pipeline.config import DataConfig
 from pipeline.page import Report
 from pipeline.promote import promote
 from pipeline.report import write_report
@@ -182,6 +184,28 @@ def test_a_screen_reader_finds_its_way(page: Browser) -> None:
     assert all(roles.get("image", [])), "a picture without a text"
     assert all(roles["region"])
     assert len(roles["columnheader"]) > 12
+
+
+@pytest.mark.skipif("CIFAR10_DIR" not in os.environ, reason="CIFAR10_DIR is not set")
+def test_a_report_of_colour_images_is_drawn(browser: Browser, store: Store, tmp_path: Path) -> None:
+    data = DataConfig("cifar10", os.environ["CIFAR10_DIR"], None, {})
+    jobs = [
+        {"learning_rate": lr, "num_epochs": 1, "weight_std": 0.01, "batch_size": 200}
+        for lr in (0.01, 0.1)
+    ]
+    train_sweep(store, tmp_path, "colours", *jobs, data=data)
+    report = write_report(store, store.find_sweep("colours"), tmp_path / "reports")
+    page = report.folder / "report.html"
+    assert page.stat().st_size < 3_000_000
+    browser.size(1440)
+    browser.open(page.as_uri())
+    for name in ("airplane", "truck", "Generalisation gap", "taken for"):
+        assert name in browser.text()
+    assert browser.run("[...document.images].filter((i) => i.naturalWidth > 0).length") == 9
+    assert browser.complaints() == []
+    browser.size(390)
+    browser.until("innerWidth === 390")
+    assert browser.run("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.fixture(scope="module")

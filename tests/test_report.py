@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline import choice
 from pipeline.choice import rank, wilson
-from pipeline.config import ROOT
+from pipeline.config import ROOT, DataConfig
 from pipeline.data import load_test
 from pipeline.drawings import draw_weights
 from pipeline.figures import duration, heatmaps, percent, show
@@ -49,11 +49,13 @@ def store(folder: Path) -> Store:
     return Store(f"sqlite:///{folder}/mlflow.db")
 
 
-def train_sweep(store: Store, folder: Path, name: str, *jobs: dict[str, Any]) -> Sweep:
+def train_sweep(
+    store: Store, folder: Path, name: str, *jobs: dict[str, Any], data: DataConfig = DIGITS
+) -> Sweep:
     """Train the jobs, which differ from BASE in some values, as a sweep does."""
     experiment = store.experiment("digits")
     sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
-    groups = {"data": asdict(DIGITS), "tracking": TRACKING | {"reuse": False}}
+    groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
     specs = [
         JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
         for i, job in enumerate(jobs)
