@@ -199,7 +199,7 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
     """Write the report and end the sweep's run; returns the exit code, 1 if no model was chosen."""
     try:
         store.drop_doubles(sweep)
-        if store.runs(sweep).empty:  # it was stopped before its first job
+        if not store.has_jobs(sweep):  # it was stopped before its first job
             store.forget(sweep)
             return code or 1
         without_choice = _report(store, sweep)

@@ -287,6 +287,15 @@ class Store:
         return pd.DataFrame(rows)
 
     @says_why
+    def has_jobs(self, sweep: Sweep) -> bool:
+        """Whether a job of a sweep has a run, of its own or one that stands for it."""
+        tags = self.client.get_run(sweep.run_id).data.tags
+        children = self._search(
+            f"tags.mlflow.parentRunId = '{sweep.run_id}'", sweep.experiment_id, page=1
+        )
+        return any(key.startswith("reused.") for key in tags) or next(children, None) is not None
+
+    @says_why
     def run(self, run_id: str) -> pd.DataFrame:
         """One job's run, in the columns of `runs`."""
         run = self.client.get_run(run_id)
