@@ -139,10 +139,11 @@ class SweepStart(Callback):
         if OmegaConf.select(config, "hydra.launcher.dry_run"):
             return
         try:
-            store, experiment = open_store(config)
-            name = sweep_name(config.hydra)
-            store.end_orphans()
-            sweep = store.start_sweep(store.experiment(experiment), name, _command())
+            with stop.unmistaken():
+                store, experiment = open_store(config)
+                name = sweep_name(config.hydra)
+                store.end_orphans()
+                sweep = store.start_sweep(store.experiment(experiment), name, _command())
         except (PipelineError, CompactHydraException) as error:
             sys.exit(str(error))
         except Exception:  # Hydra would warn, and go on without a sweep
@@ -202,7 +203,8 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
         if not store.has_jobs(sweep):  # it was stopped before its first job
             store.forget(sweep)
             return code or 1
-        without_choice = _report(store, sweep)
+        with stop.unmistaken():
+            without_choice = _report(store, sweep)
         code = code or without_choice
         stop.check()
     except stop.Stopped as signal:

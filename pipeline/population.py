@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -107,11 +108,19 @@ def _work(job: Hyperparameters) -> int:
 
 
 def share(data: Dataset, folder: Path) -> Dataset:
-    """The same data in files that all processes map: in memory once, whatever their number."""
+    """The same data in files that all processes map: in memory once, whatever their number.
+
+    Raises:
+        OSError: the disk is full.
+    """
     arrays = {}
     for name in ("X_train", "X_val"):
-        np.save(folder / f"{name}.npy", getattr(data, name))
-        arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
+        path = folder / f"{name}.npy"
+        np.save(path, getattr(data, name))
+        try:
+            arrays[name] = np.load(path, mmap_mode="r")
+        except ValueError as error:  # np.save overlooks that the last bytes found no room
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     return replace(data, **arrays)
 
 

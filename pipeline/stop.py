@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,6 +26,16 @@ def check() -> None:
     """Raise `Stopped` if a signal has come whose exception a library has swallowed."""
     if _asked:
         raise Stopped(_asked[0])
+
+
+@contextmanager
+def unmistaken() -> Iterator[None]:
+    """Raise `Stopped` where a library has made another error of it, as an import may."""
+    try:
+        yield
+    except Exception:
+        check()
+        raise
 
 
 def answer() -> None:

@@ -38,3 +38,14 @@ def test_a_signal_that_is_swallowed_is_not_lost() -> None:
         stop.check()
     stop.answer()
     stop.check()
+
+
+def test_what_a_library_makes_of_a_signal_is_seen_through() -> None:
+    with pytest.raises(stop.Stopped), stop.unmistaken():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except stop.Stopped as error:
+            raise ImportError("a module cannot be imported") from error
+    stop.answer()
+    with pytest.raises(ImportError), stop.unmistaken():
+        raise ImportError("really")

@@ -51,6 +51,7 @@ class PopulationLauncher(Launcher):
         """Train the jobs; a failed one is a failed JobReturn, in its place."""
         from pipeline.__main__ import place_of
         from pipeline.config import PipelineError
+        from pipeline.stop import unmistaken
         from pipeline.sweep import train_jobs
 
         setup_globals()
@@ -72,8 +73,9 @@ class PopulationLauncher(Launcher):
         finally:
             HydraConfig.instance().cfg = before
         try:
-            place = place_of(self.config, self.config.hydra)
-            runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
+            with unmistaken():
+                place = place_of(self.config, self.config.hydra)
+                runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
