@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # while the libraries are loaded, Ctrl-C needs no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import os
 import shlex
@@ -166,8 +171,8 @@ def main() -> None:
             sys.exit(f"{word!r} sets a value without a name: write name{word}")
     try:
         code = _run()
-    except stop.Stopped as signal:
-        code = _stopped(signal)
+    except stop.Stopped as stopped:
+        code = _stopped(stopped)
     try:
         if SweepStart.sweep is not None:
             code = _end_sweep(*SweepStart.sweep, code)
@@ -189,11 +194,11 @@ def _run() -> Any:
     return code
 
 
-def _stopped(signal: stop.Stopped) -> int:
+def _stopped(stopped: stop.Stopped) -> int:
     """Say how to go on; returns the exit code."""
     stop.answer()
     print(f"stopped; to go on from here: {_command()}", file=sys.stderr)
-    return 128 + int(signal.args[0])
+    return 128 + int(stopped.args[0])
 
 
 def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
@@ -207,8 +212,8 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
             without_choice = _report(store, sweep)
         code = code or without_choice
         stop.check()
-    except stop.Stopped as signal:
-        code = _stopped(signal)
+    except stop.Stopped as stopped:
+        code = _stopped(stopped)
     killed = "KILLED" if code in (130, 143) else "FAILED"
     store.end_run(sweep.run_id, killed if code else "FINISHED")
     return code

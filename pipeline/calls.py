@@ -57,7 +57,7 @@ def says_why(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
         until = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                with _uninterrupted():
+                with uninterrupted():
                     return method(self, *args, **kwargs)
             except STORE_ERRORS as error:
                 said = reason(error)
@@ -73,7 +73,7 @@ def says_why(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Let the write in hand end before Ctrl-C or SIGTERM take effect."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

@@ -21,7 +21,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from pipeline.calls import LOCK_SECONDS, STORE_ERRORS, TrackingError, reason, says_why
+from pipeline.calls import (
+    LOCK_SECONDS,
+    STORE_ERRORS,
+    TrackingError,
+    reason,
+    says_why,
+    uninterrupted,
+)
 from pipeline.provenance import heartbeat, is_gone, provenance, this_process
 
 SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it is there
@@ -319,9 +326,11 @@ class Store:
             TrackingError: the run has no such artifact.
         """
         try:
-            uri = self._artifact_uris.get(run_id) or self.client.get_run(run_id).info.artifact_uri
-            repository = get_artifact_repository(uri, self.uri)
-            path = repository.download_artifacts(artifact, str(folder))  # type: ignore[no-untyped-call]
+            with uninterrupted():
+                known = self._artifact_uris.get(run_id)
+                uri = known or self.client.get_run(run_id).info.artifact_uri
+                repository = get_artifact_repository(uri, self.uri)
+                path = repository.download_artifacts(artifact, str(folder))  # type: ignore[no-untyped-call]
             return Path(path)
         except (MlflowException, OSError) as error:
             raise TrackingError(f"run {run_id} has no artifact {artifact}: {error}") from error
