@@ -90,7 +90,9 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     parent = store.client.get_run(sweep.run_id)
     assert parent.info.status == "FAILED"
     names = {file.path for file in store.client.list_artifacts(sweep.run_id, "report")}
-    assert names == {f"report/report.{kind}" for kind in ("html", "md", "csv", "json")}
+    written = {f"report/report.{kind}" for kind in ("html", "md", "csv", "json")}
+    drawn = {f"report/{name}.svg" for name in ("acc", "loss", "costs", "configurations")}
+    assert names == written | drawn
 
 
 def test_the_report_is_written_again_to_the_same_bytes(swept: tuple[Path, Any]) -> None:

@@ -20,6 +20,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -118,6 +119,8 @@ def is_open(path: Path) -> None:
         json.loads(content)
     elif path.suffix == ".csv":
         assert list(csv.reader(content.decode().splitlines()))
+    elif path.suffix == ".svg":
+        assert ElementTree.fromstring(content).tag.endswith("}svg")
     elif path.suffix == ".db":
         assert content.startswith(b"SQLite format 3\0")
     else:
