@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
-from pipeline.train import Stack, Workspace, mini_batches, stack_members
+from pipeline.stack import Stack, Workspace, stack_members
+from pipeline.train import mini_batches
 
 BATCH = 200
 CLASSES = 10
@@ -31,6 +32,9 @@ def grid(sizes: Sequence[int]) -> list[Hyperparameters]:
             weight_std=0.02,
             seed=0,
             dtype="float32",
+            momentum=0.0,
+            dropout=0.0,
+            flip=False,
         )
         for H, l2_reg, learning_rate in itertools.product(
             sizes, (0.0, 1e-5, 1e-4, 1e-3), (0.003, 0.01, 0.03, 0.1)
@@ -58,7 +62,7 @@ def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
     def step() -> None:
         X, y = next(batches)
         for stack in stacks:
-            stack.step(X, y, work)
+            stack.step(X, y, work, 1, 1)
 
     return step
 

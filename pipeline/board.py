@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.train import Metrics, Row
+from pipeline.history import Metrics, Row
 
 OUTCOMES = (None, "finished", "diverged")
 

@@ -18,8 +18,8 @@ import numpy as np
 import psutil
 
 from pipeline.config import Hyperparameters
+from pipeline.history import VERSION, Checkpoint, Metrics, Row
 from pipeline.model import Params
-from pipeline.train import VERSION, Checkpoint, Metrics, Row
 
 LONGEST_WRITE = 7 * 24 * 3600  # seconds after which a file of another machine is nobody's
 
@@ -137,7 +137,8 @@ def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:
         "loss": checkpoint.loss,
         "hits": checkpoint.hits,
     }
-    for prefix, params in (("", checkpoint.params), ("best_", checkpoint.best)):
+    kept = {"": checkpoint.params, "best_": checkpoint.best, "velocity_": checkpoint.velocity}
+    for prefix, params in kept.items():
         if params is not None:
             arrays |= {f"{prefix}{key}": value for key, value in params._asdict().items()}
     return arrays
@@ -163,4 +164,5 @@ def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
         step=int(file["step"]),
         loss=float(file["loss"]),
         hits=int(file["hits"]),
+        velocity=params("velocity_"),
     )

@@ -37,6 +37,9 @@ class Hyperparameters:
     weight_std: float
     seed: int
     dtype: str
+    momentum: float  # μ of v ← μ v − η dW, W ← W + v
+    dropout: float  # share of hidden units that are off in a training step
+    flip: bool  # mirror each training image, left to right, every other time
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "batch_size", "num_epochs"):
@@ -46,8 +49,19 @@ class Hyperparameters:
             check_real(name, getattr(self, name), zero=True)
         for name in ("learning_rate", "learning_rate_decay"):
             check_real(name, getattr(self, name), zero=False)
+        for name in ("momentum", "dropout"):
+            check_real(name, getattr(self, name), zero=True)
+            if getattr(self, name) >= 1:
+                raise ConfigError(f"{name} must be below 1, not {getattr(self, name)!r}")
+        if not isinstance(self.flip, bool):
+            raise ConfigError(f"flip must be true or false, not {self.flip!r}")
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype must be float32 or float64, not {self.dtype!r}")
+
+    @property
+    def batches(self) -> tuple[int, int, bool]:
+        """Equal for jobs that share every mini-batch: one population."""
+        return self.batch_size, self.seed, self.flip
 
 
 @dataclass(frozen=True)

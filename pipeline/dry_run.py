@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
 from pipeline.population import Shard, model_bytes, plan
-from pipeline.train import Stack, Workspace, mini_batches, stack_members
+from pipeline.stack import Stack, Workspace, stack_members
+from pipeline.train import mini_batches
 
 CALIBRATION_STEPS = 5
 
@@ -29,7 +30,7 @@ def describe(
     """
     (num_train, D), C = data.X_train.shape, len(data.classes)
     waves = plan(jobs, D, C, cores, memory)
-    populations = {(job.batch_size, job.seed) for job in jobs}
+    populations = {job.batches for job in jobs}
     stacks = sum(len(stack_members([jobs[i] for i in s.jobs], data)) for w in waves for s in w)
     data_bytes = data.X_train.nbytes + data.X_val.nbytes
     weights = max(sum(model_bytes(jobs[i], D, C) for s in w for i in s.jobs) for w in waves)
@@ -78,10 +79,10 @@ def _seconds(
 def _time_image(job: Hyperparameters, data: Dataset) -> float:
     """Seconds that a model needs for a training image."""
     work, stack = Workspace([job], data), Stack([job], [0], data, ())
-    times = []
+    times: list[float] = []
     for X, y in mini_batches(data, job, 1, 0, work):
         began = time.perf_counter()
-        stack.step(X, y, work)
+        stack.step(X, y, work, 1, len(times) + 1)
         times.append((time.perf_counter() - began) / len(y))
         if len(times) > CALIBRATION_STEPS:
             break

@@ -17,8 +17,8 @@ import yaml
 from pipeline.checkpoint import Checkpoints, fingerprint
 from pipeline.config import ConfigError, Hyperparameters, Job, parse_job, short
 from pipeline.data import Dataset
+from pipeline.history import Metrics, Row, goodness
 from pipeline.tracking import Finished, Point, Store, Sweep
-from pipeline.train import Metrics, Row, goodness
 
 FINDABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # as tags of a run
 TAG_LENGTH = 5000  # what MLflow surely keeps of a tag's text

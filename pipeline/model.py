@@ -42,9 +42,13 @@ def empty_params(K: int, D: int, H: int, C: int, dtype: DTypeLike) -> Params:
 
 
 def forward(
-    params: Params, X: Array, hidden: Array | None = None, scores: Array | None = None
+    params: Params,
+    X: Array,
+    hidden: Array | None = None,
+    scores: Array | None = None,
+    mask: Array | None = None,
 ) -> tuple[Array, Array]:
-    """H = max(0, X W1 + b1) and S = H W2 + b2.
+    """H = max(0, X W1 + b1) ∘ mask and S = H W2 + b2; without a mask (K, N, H) it is all ones.
 
     Returns:
         H (K, N, H) and S (K, N, C), in the buffers `hidden` and `scores` if these are given.
@@ -53,6 +57,8 @@ def forward(
     # The same bits as max(0, X W1 + b1), faster: NumPy's maximum with a scalar is not vectorised.
     np.maximum(H, -params.b1, out=H)
     H += params.b1
+    if mask is not None:
+        H *= mask
     S = np.matmul(H, params.W2, out=scores)
     S += params.b2
     return H, S
@@ -106,27 +112,46 @@ def sum_of_squares(W: Array) -> Array:
     return np.asarray(np.vecdot(flat, flat))
 
 
-def backward(params: Params, H: Array, dS: Array, out: Array | None = None) -> Array:
-    """dH0 = (dS W2ᵀ) ∘ 1(H0 > 0), (K, N, H); the ReLU gradient at 0 is 0.
+def dropout_mask(noise: Array, dropout: Array) -> Array:
+    """0 for a unit that is off, with probability p, and 1 / (1 − p) for one that is on.
 
-    H > 0 exactly where H0 > 0, so H0 need not be kept.
+    Inverted dropout (Srivastava et al., 2014): the mean of H is what it is without dropout.
+
+    Args:
+        noise: uniform in [0, 1), (N, H), shared by all models.
+        dropout: p (K, 1, 1).
+
+    Returns:
+        (K, N, H)
+    """
+    return (noise >= dropout) / (1 - dropout)
+
+
+def backward(
+    params: Params, H: Array, dS: Array, out: Array | None = None, mask: Array | None = None
+) -> Array:
+    """dH0 = (dS W2ᵀ) ∘ mask ∘ 1(H0 > 0), (K, N, H); the ReLU gradient at 0 is 0.
+
+    H > 0 exactly where H0 > 0 and the mask is not 0, so H0 need not be kept.
     """
     dH0 = np.matmul(dS, params.W2.swapaxes(1, 2), out=out)
     dH0 *= H > 0
+    if mask is not None:
+        dH0 *= mask
     return dH0
 
 
 def loss_and_gradients(
-    params: Params, X: Array, y: Labels, l2_reg: Array
+    params: Params, X: Array, y: Labels, l2_reg: Array, mask: Array | None = None
 ) -> tuple[Array, Params, Array]:
     """The objective L of each model and its gradients, written out in full.
 
     Returns:
         L (K,), the gradients with respect to the weights, and with respect to X (K, N, D).
     """
-    H, S = forward(params, X)
+    H, S = forward(params, X, mask=mask)
     losses, _, dS = cross_entropy(S, y)
-    dH0 = backward(params, H, dS)
+    dH0 = backward(params, H, dS, mask=mask)
     gradients = Params(
         W1=X.T @ dH0 + 2 * l2_reg * params.W1,
         b1=dH0.sum(axis=1, keepdims=True),

@@ -39,7 +39,7 @@ def plan(
 ) -> list[list[Shard]]:
     """Split jobs on the same data and dtype into waves of shards.
 
-    Jobs of equal batch size and seed see the same mini-batches: they are one population. Jobs are
+    Jobs that see the same mini-batches (`batches`) are one population. Jobs are
     taken into a wave while its weights fit the memory. Within a wave each population is
     divided into at most `cores` shards of about equal work. No model's numbers depend on any of it.
 
@@ -53,7 +53,7 @@ def plan(
     Returns:
         Waves, to be trained one after another; the shards of each, the longest first.
     """
-    order = sorted(range(len(jobs)), key=lambda i: (jobs[i].batch_size, jobs[i].seed))
+    order = sorted(range(len(jobs)), key=lambda i: jobs[i].batches)
     waves: list[list[int]] = []
     free = 0
     for i in order:
@@ -67,9 +67,9 @@ def plan(
 
 
 def model_bytes(job: Hyperparameters, D: int, C: int) -> int:
-    """Memory of a model in training: its weights now, and those of its best epoch."""
-    H = job.hidden_size
-    return 2 * (D * H + H + H * C + C) * np.dtype(job.dtype).itemsize
+    """Memory of a model in training: its weights now and of its best epoch, and its velocity."""
+    H, copies = job.hidden_size, 3 if job.momentum else 2
+    return copies * (D * H + H + H * C + C) * np.dtype(job.dtype).itemsize
 
 
 def check_size(job: Hyperparameters, D: int, C: int) -> None:
@@ -89,7 +89,7 @@ def check_size(job: Hyperparameters, D: int, C: int) -> None:
 def _shards(jobs: Sequence[Hyperparameters], wave: Iterable[int], cores: int) -> list[Shard]:
     populations = defaultdict(list)
     for i in wave:
-        populations[jobs[i].batch_size, jobs[i].seed].append(i)
+        populations[jobs[i].batches].append(i)
     shards = []
     for members in populations.values():
         bins: list[list[int]] = [[] for _ in range(cores)]

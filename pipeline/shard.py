@@ -11,11 +11,12 @@ from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
-from pipeline.train import Checkpoint, EpochEnd, Snapshot, train
+from pipeline.history import Checkpoint, EpochEnd, Snapshot
+from pipeline.train import train
 
 
 class ShardTrainer:
-    """Trains models of one data set, batch size and seed, in one process."""
+    """Trains models that share every mini-batch, in one process."""
 
     def __init__(
         self,

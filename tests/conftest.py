@@ -27,6 +27,9 @@ SMALL = Hyperparameters(
     weight_std=0.1,
     seed=0,
     dtype="float32",
+    momentum=0,
+    dropout=0,
+    flip=False,
 )
 
 

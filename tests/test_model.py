@@ -42,14 +42,17 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("l2_reg", [0.0, 0.1])
-def test_gradients_are_those_of_the_loss(K: int, l2_reg: float) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradients_are_those_of_the_loss(K: int, l2_reg: float, dropout: float) -> None:
     params, X, y = draw(K)
     column = np.full((K, 1, 1), l2_reg)
+    noise = np.random.default_rng(1).random((N, H))
+    mask = model.dropout_mask(noise, np.full((K, 1, 1), dropout)) if dropout else None
 
     def loss() -> np.ndarray:
-        return model.loss_and_gradients(params, X, y, column)[0]
+        return model.loss_and_gradients(params, X, y, column, mask)[0]
 
-    _, gradients, dX = model.loss_and_gradients(params, X, y, column)
+    _, gradients, dX = model.loss_and_gradients(params, X, y, column, mask)
     for k in range(K):
         for name, array, gradient in zip(Params._fields, params, gradients, strict=True):
             assert relative_error(numeric(loss, array[k], k), gradient[k]) < 1e-8, name
@@ -117,6 +120,14 @@ def test_a_model_has_the_same_bits_alone_and_among_others(dtype: str) -> None:
         assert loss_1[0] == loss[k]
         for a, b in zip((*gradients_1, dX_1), (*gradients, dX), strict=True):
             assert np.array_equal(a[0], b[k])
+
+
+def test_dropout_switches_its_share_of_the_units_off_and_keeps_the_mean() -> None:
+    noise = np.random.default_rng(0).random((200, 500), np.float32)
+    mask = model.dropout_mask(noise, np.array([0.2, 0.5], np.float32)[:, None, None])
+    assert mask.dtype == np.float32
+    np.testing.assert_allclose((mask == 0).mean(axis=(1, 2)), [0.2, 0.5], atol=0.01)
+    np.testing.assert_allclose(mask.mean(axis=(1, 2)), 1, atol=0.02)
 
 
 def test_prediction_is_the_first_class_with_the_best_score() -> None:

@@ -13,8 +13,9 @@ from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
+from pipeline.history import Metrics, Row
 from pipeline.population import model_bytes, plan, share, train_wave
-from pipeline.train import Metrics, Row, Stack
+from pipeline.stack import Stack
 
 Hyper = Callable[..., Hyperparameters]
 PLENTY = 1 << 40
@@ -88,10 +89,10 @@ def test_no_shards_waves_or_processes_change_a_bit(
 def test_only_the_model_that_raises_fails(
     digits: Dataset, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(stack: Stack, X: Any, y: Any, work: Any) -> None:
+    def step(stack: Stack, *args: Any) -> None:
         if (stack.l2_reg == np.float32(0.25)).any():
             raise MemoryError("this one is too large")
-        real_step(stack, X, y, work)
+        real_step(stack, *args)
 
     real_step = Stack.step
     monkeypatch.setattr(Stack, "step", step)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.data import Dataset, as_images
+from pipeline.history import EpochEnd
 from pipeline.model import Params, forward, init_params, predict
 from pipeline.portrait import SHOWN, portray
-from pipeline.train import EpochEnd, train
+from pipeline.train import train
 from tests.conftest import SMALL
 
 

@@ -21,9 +21,9 @@ from pipeline.calls import TrackingError
 from pipeline.checkpoint import Checkpoints, _host, fingerprint
 from pipeline.config import Hyperparameters
 from pipeline.jobrun import Place
+from pipeline.stack import Stack
 from pipeline.sweep import train_jobs
 from pipeline.tracking import Store
-from pipeline.train import Stack
 from tests.conftest import SMALL, job, statuses
 
 pytestmark = pytest.mark.usefixtures("outputs")
@@ -46,7 +46,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fingerprint_names_what_decides_the_numbers_and_nothing_else(hyper: Hyper) -> None:
     first = hyper(l2_reg=1)
     assert fingerprint(first, "digest") == fingerprint(hyper(l2_reg=1.0), "digest")
-    changed = {"dtype": "float64"}
+    changed = {"dtype": "float64", "momentum": 0.5, "dropout": 0.5, "flip": True}
     names = {fingerprint(first, "digest"), fingerprint(first, "other")}
     for field in fields(Hyperparameters):
         value = changed.get(field.name) or getattr(first, field.name) + 1

@@ -12,8 +12,8 @@ import pytest
 from pipeline import sweep as sweep_module
 from pipeline.config import Hyperparameters
 from pipeline.jobrun import Place
+from pipeline.stack import Stack
 from pipeline.sweep import train_jobs
-from pipeline.train import Stack
 from tests.conftest import job, statuses
 
 Hyper = Callable[..., Hyperparameters]

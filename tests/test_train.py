@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pipeline import model
-from pipeline import train as training
+from pipeline import model, stack
 from pipeline.config import Hyperparameters
 from pipeline.data import Dataset
+from pipeline.history import Checkpoint, EpochEnd, Snapshot, goodness
 from pipeline.model import Params
-from pipeline.train import Checkpoint, EpochEnd, Snapshot, goodness, train
+from pipeline.train import train
 
 Hyper = Callable[..., Hyperparameters]
 
@@ -53,22 +54,46 @@ def same_bits(a: Sequence[EpochEnd], b: Sequence[EpochEnd]) -> bool:
     return metrics and ends and all(np.array_equal(x, y) for x, y in weights)
 
 
-def test_an_epoch_is_the_plain_loop_of_the_equations(digits: Dataset, hyper: Hyper) -> None:
-    job = hyper(num_epochs=2, dtype="float64", l2_reg=0.01)
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.9, "learning_rate": 0.05}, {"dropout": 0.3}, {"flip": True}]
+)
+def test_an_epoch_is_the_plain_loop_of_the_equations(
+    digits: Dataset, hyper: Hyper, options: dict[str, Any]
+) -> None:
+    job = hyper(**{"num_epochs": 2, "dtype": "float64", "l2_reg": 0.01} | options)
     data = replace(digits, X_train=digits.X_train.astype(float), X_val=digits.X_val.astype(float))
     got = run([job], data)[0]
 
     X, y, l2_reg = data.X_train, data.y_train, np.full((1, 1, 1), job.l2_reg)
     params = model.init_params(X.shape[1], 16, 10, job.weight_std, job.seed, "float64")
+    velocity = Params(*map(np.zeros_like, params))
     for epoch in (1, 2):
         loss = hits = 0.0
-        order = np.random.default_rng([job.seed, epoch]).permutation(len(y))
-        for rows in np.split(order, range(job.batch_size, len(y), job.batch_size)):
-            hits += (model.predict(params, X[rows]) == y[rows]).sum()
-            batch_loss, gradients, _ = model.loss_and_gradients(params, X[rows], y[rows], l2_reg)
+        rng = np.random.default_rng([job.seed, epoch])
+        order = rng.permutation(len(y))
+        seen = X.reshape(-1, 8, 8).copy()
+        if job.flip:
+            mirrored = order[rng.random(len(y)) < 0.5]
+            seen[mirrored] = seen[mirrored][:, :, ::-1]
+        batches = np.split(order, range(job.batch_size, len(y), job.batch_size))
+        for step, rows in enumerate(batches, 1):
+            batch, mask = seen[rows].reshape(len(rows), -1), None
+            if job.dropout:
+                noise = np.random.default_rng([job.seed, epoch, step])
+                mask = model.dropout_mask(
+                    noise.random((len(rows), 16), np.float32), np.full((1, 1, 1), job.dropout)
+                )
+            scores = model.forward(params, batch, mask=mask)[1]
+            hits += (scores[0].argmax(axis=1) == y[rows]).sum()
+            batch_loss, gradients, _ = model.loss_and_gradients(
+                params, batch, y[rows], l2_reg, mask
+            )
             loss += batch_loss[0] * len(rows)
             rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
-            params = Params(*(w - rate * g for w, g in zip(params, gradients, strict=True)))
+            velocity = Params(
+                *(job.momentum * v - rate * g for v, g in zip(velocity, gradients, strict=True))
+            )
+            params = Params(*(w + v for w, v in zip(params, velocity, strict=True)))
         metrics = got[epoch - 1].row.metrics
         assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
         assert metrics.train_acc == hits / len(y)
@@ -99,10 +124,14 @@ def test_a_model_has_the_same_bits_in_any_company(
         hyper(num_epochs=1),
         hyper(learning_rate=0.05, learning_rate_decay=0.5, num_epochs=4),
         hyper(hidden_size=64, weight_std=0.01),
+        hyper(momentum=0.9, learning_rate=0.1),
+        hyper(momentum=0.5, dropout=0.2),
+        hyper(dropout=0.5),
+        hyper(dropout=0.1),
     ]
     alone = [run([job], digits)[0] for job in jobs]
-    monkeypatch.setattr(training, "STACK_BYTES", stack_bytes)
-    for order in (range(6), reversed(range(6)), [2, 0, 4]):
+    monkeypatch.setattr(stack, "STACK_BYTES", stack_bytes)
+    for order in (range(10), reversed(range(10)), [2, 0, 4, 8]):
         order = list(order)
         together = run([jobs[i] for i in order], digits)
         for place, i in enumerate(order):
@@ -160,6 +189,8 @@ def test_an_interrupted_model_goes_on_to_the_same_bits(
         hyper(),
         hyper(hidden_size=5, learning_rate_decay=0.5, num_epochs=4),
         hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=4),  # diverges late
+        hyper(momentum=0.9, learning_rate=0.1),
+        hyper(momentum=0.5, dropout=0.5),
     ]
     whole = run(jobs, digits)
     ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}

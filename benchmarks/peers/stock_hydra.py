@@ -34,6 +34,9 @@ class Config:
     weight_std: float = 0.1
     seed: int = 0
     dtype: str = "float32"
+    momentum: float = 0.0
+    dropout: float = 0.0
+    flip: bool = False
     tracking_uri: str = "sqlite:///${hydra:runtime.cwd}/mlflow.db"
 
 
