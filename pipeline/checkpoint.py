@@ -66,17 +66,22 @@ class Checkpoints:
         return _read(self.path(name))
 
     def read_result(self, name: str) -> Checkpoint | None:
-        """The result of a model that this sweep has trained."""
+        """The result of a model that this sweep has trained, or where it was left at a rung."""
         return _read(self.result_path(name))
 
-    def write(self, name: str, checkpoint: Checkpoint) -> None:
+    def write(self, name: str, checkpoint: Checkpoint, *, own: bool = False) -> None:
         """Keep a checkpoint in place of the one before: whole, or not at all.
+
+        Args:
+            name: of the model.
+            checkpoint: if it is a result, this sweep gets a copy of its own.
+            own: whether it gets one anyway.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written to.
         """
         arrays = _as_arrays(checkpoint)
-        paths = [self.path(name), *([self.result_path(name)] if checkpoint.outcome else [])]
+        paths = [self.path(name), *([self.result_path(name)] if own or checkpoint.outcome else [])]
         for path in paths:
             write_whole(path, lambda file: np.savez(file, **arrays))
 

@@ -25,10 +25,10 @@ CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
 METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
 PARAMS = (*(field.name for field in fields(Hyperparameters)), "data.name")
 DATA = ("dataset", "dataset_digest", "num_train", "num_val")
-WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "best_epoch"]
+WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "halted_epoch", "best_epoch"]
 PLACES = 9  # of a mean, below which equal ones differ by the order of their sum
 LISTED = 5  # failed jobs that are named one by one
-OUTCOMES = ("finished", "diverged", "failed", "unfinished")
+OUTCOMES = ("finished", "halted", "diverged", "failed", "unfinished")
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     columns = {"job": "tags.job", "name": "name", "run_id": "run_id", "outcome": "tags.outcome"}
     columns |= {key: f"params.{key}" for key in PARAMS}
     columns |= {key: f"metrics.{key}" for key in METRICS}
-    columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "error")}
+    columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "halted_epoch", "error")}
     jobs = runs.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
     jobs["outcome"] = jobs["outcome"].fillna("unfinished")
     for key in PARAMS:

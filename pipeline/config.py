@@ -103,6 +103,35 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class Halving:
+    """How many configurations stay at a rung, and when.
+
+    Raises:
+        ConfigError: a value is not a whole number, or too small.
+    """
+
+    factor: int  # one of so many configurations stays
+    min_epochs: int  # before the first rung; each rung is `factor` times later than the one before
+
+    def __post_init__(self) -> None:
+        check_whole("hydra.launcher.halving.factor", self.factor, least=2)
+        check_whole("hydra.launcher.halving.min_epochs", self.min_epochs, least=1)
+
+    def rungs(self, num_epochs: int) -> list[int]:
+        """The epochs after which configurations that train for `num_epochs` are compared."""
+        found = []
+        epoch = self.min_epochs
+        while epoch < num_epochs:
+            found.append(epoch)
+            epoch *= self.factor
+        return found
+
+    def kept(self, configurations: int) -> int:
+        """How many of so many stay at a rung."""
+        return -(-configurations // self.factor)
+
+
+@dataclass(frozen=True)
 class Job:
     """One model to train: what Hydra calls a job and MLflow a run."""
 

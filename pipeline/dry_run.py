@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.config import Hyperparameters
+from pipeline.config import Halving, Hyperparameters
 from pipeline.data import Dataset
 from pipeline.population import Shard, model_bytes, plan
 from pipeline.stack import Stack, Workspace, stack_members
@@ -18,7 +19,11 @@ CALIBRATION_STEPS = 5
 
 
 def describe(
-    jobs: Sequence[Hyperparameters], data: Dataset, cores: int, memory: int
+    jobs: Sequence[Hyperparameters],
+    data: Dataset,
+    cores: int,
+    memory: int,
+    halving: Halving | None = None,
 ) -> Iterator[str]:
     """Lines that say what a sweep would train together.
 
@@ -27,6 +32,7 @@ def describe(
         data: read already, for its sizes and to time a few steps on it.
         cores: shards that train at once.
         memory: bytes for the weights of a wave.
+        halving: which jobs stop early, if some do.
     """
     (num_train, D), C = data.X_train.shape, len(data.classes)
     waves = plan(jobs, D, C, cores, memory)
@@ -42,8 +48,32 @@ def describe(
         f"{sum(map(len, waves))} shards in {len(waves)} wave(s), {cores} at once"
     )
     yield f"memory: {data_bytes / 1e6:.0f} MB of data, up to {weights / 1e6:.0f} MB of weights"
-    yield f"cost: {2 * adds:.2e} FLOPs"
-    yield f"time: about {_duration(seconds)}, if no model diverges"
+    share = 1.0
+    if halving is not None:
+        rungs, left, share = _halved(jobs, halving)
+        steps = ", ".join(f"{n} after epoch {rung}" for rung, n in zip(rungs, left, strict=True))
+        yield f"halving: of {_configurations(jobs)} configurations stay {steps or 'all'}"
+    yield f"cost: {2 * adds * share:.2e} FLOPs"
+    yield f"time: about {_duration(seconds * share)}, if no model diverges"
+
+
+def _halved(
+    jobs: Sequence[Hyperparameters], halving: Halving
+) -> tuple[list[int], list[int], float]:
+    """The rungs, how many configurations stay at each, and the share of all epochs that is left."""
+    most = max(job.num_epochs for job in jobs)
+    rungs, left, share = halving.rungs(most), [], 0.0
+    configurations = staying = _configurations(jobs)
+    before = 0
+    for rung in (*rungs, most):
+        share += staying / configurations * (rung - before) / most
+        before, staying = rung, halving.kept(staying)
+        left.append(staying)
+    return rungs, left[:-1], share
+
+
+def _configurations(jobs: Sequence[Hyperparameters]) -> int:
+    return len({replace(job, seed=0) for job in jobs})
 
 
 def multiply_adds(job: Hyperparameters, D: int, C: int, num_train: int, num_val: int) -> int:

@@ -29,6 +29,7 @@ class Evidence:
     verdict: Verdict
     correction: Correction
     importance: Importance
+    importance_epoch: int | None  # that it is about, where jobs were halted; None: the best of all
     edges: Sequence[Edge]
     swept: Sequence[str]  # the hyperparameters in which the runs differ, the seed apart
     configurations: pd.DataFrame  # the verdict's table, with the columns of `swept` and its group
@@ -53,14 +54,16 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) 
     source = SOURCES[ranking["dataset"].iloc[0]]
     cost = costs(ranking, int(np.prod(source.image_shape)), len(source.classes.split(",")))
     columns = ["seed", "best_val_acc", "best_val_loss"]
+    epoch, comparable = at_equal_epochs(store, jobs)
+    names = names_of(comparable)
     models = ranking[columns].assign(
-        configuration=configuration(ranking, names_of(ranking)), cost=cost["prediction"]
+        configuration=configuration(ranking, names), cost=cost["prediction"]
     )
     models = models.drop_duplicates(["configuration", "seed"])  # a sweep may hold a job twice
     hits = np.array(
         [load_hits(store, id_, best.num_val) for id_ in ranking.loc[models.index, "run_id"]]
     )
-    swept = [name for name in names_of(ranking) if name != "data.name"]
+    swept = [name for name in names if name != "data.name"]
     started = jobs[jobs["num_val"].notna()]
     chosen = ranking.iloc[0]
     verdict = compare(models, hits)
@@ -76,12 +79,31 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) 
     return Evidence(
         verdict=verdict,
         correction=correct(models, hits),
-        importance=importance(ranking, swept),
+        importance=importance(comparable, swept),
+        importance_epoch=epoch,
         edges=edges(started, {name: chosen[name] for name in swept}, swept, command),
         swept=swept,
         configurations=configurations,
         front=pareto(configurations, "cost", "mean"),
     )
+
+
+def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.DataFrame]:
+    """The runs by what they had reached when the first of them were halted.
+
+    Returns:
+        The epoch, and the finished and halted runs with their best_val_acc up to then; without
+        halted runs None and the finished ones as they are.
+    """
+    halted = jobs["outcome"] == "halted"
+    if not halted.any():
+        return None, rank(jobs)
+    epoch = int(jobs.loc[halted, "halted_epoch"].min())
+    runs = jobs[halted | (jobs["outcome"] == "finished")]
+    reached = [
+        store.curves(id_, ["val_acc"])["val_acc"].loc[:epoch].max() for id_ in runs["run_id"]
+    ]
+    return epoch, runs.assign(best_val_acc=reached)
 
 
 def head_to_head(store: Store, ours: pd.Series[Any], theirs: pd.Series[Any]) -> Verdict:
@@ -161,8 +183,11 @@ def in_words(evidence: Evidence) -> Iterator[str]:
             f"{' × '.join(names)} {percent(share)}"
             for names, share in shares.itertuples(index=False)
         )
+        what = "What mattered"
+        if evidence.importance_epoch:
+            what += f" after epoch {evidence.importance_epoch}"
         how = "" if evidence.importance.method == "exact" else ", gaps filled by a random forest"
-        yield f"What mattered, as shares of accuracy's variance (functional ANOVA{how}): {parts}."
+        yield f"{what}, as shares of accuracy's variance (functional ANOVA{how}): {parts}."
     for edge in evidence.edges:
         yield f"{edge} Try: {edge.command}"
 
@@ -178,6 +203,7 @@ def as_facts(evidence: Evidence) -> dict[str, Any]:
         "optimism": evidence.correction.optimism,
         "importance": {" × ".join(n): share for n, share in shares.itertuples(index=False)},
         "importance_method": evidence.importance.method,
+        "importance_epoch": evidence.importance_epoch,
         "marginals": records(evidence.importance.marginals),
         "pareto_front": list(evidence.front["configuration"]),
     }

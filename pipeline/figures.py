@@ -16,6 +16,7 @@ Place = tuple[float, float, float]  # values of GRID
 
 COLUMNS = {  # of the table of each outcome, between a run's values and its name
     "finished": ["best_val_acc", "best_val_loss", "best_epoch", "train_acc", "gap", "seconds"],
+    "halted": ["halted_epoch", "best_val_acc"],
     "diverged": ["diverged_epoch"],
     "failed": ["error"],
     "unfinished": [],
@@ -29,6 +30,7 @@ HEADINGS = {
     "gap": "gap to val_acc",
     "seconds": "time",
     "diverged_epoch": "in epoch",
+    "halted_epoch": "after epoch",
 }
 
 
@@ -136,7 +138,7 @@ def heatmaps(jobs: pd.DataFrame) -> list[Heatmap]:
     """
     grid = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
     cells = _finished_cells(grid[grid["outcome"] == "finished"])
-    for outcome in ("unfinished", "diverged", "failed"):
+    for outcome in ("unfinished", "halted", "diverged", "failed"):
         for place in grid[grid["outcome"] == outcome].set_index(GRID).index:
             cells.setdefault(place, Cell(outcome))
     # A run that never started may have any value: it gets no row or column of its own.

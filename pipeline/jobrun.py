@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import yaml
 
 from pipeline.checkpoint import Checkpoints, fingerprint
-from pipeline.config import ConfigError, Hyperparameters, Job, parse_job, short
+from pipeline.config import ConfigError, Hyperparameters, Job, PipelineError, parse_job, short
 from pipeline.data import Dataset
 from pipeline.history import Metrics, Row, goodness
 from pipeline.tracking import Finished, Point, Store, Sweep
@@ -60,6 +61,8 @@ class JobRun:
         self.error: Exception | None = None
         self.job: Job | None = None
         self.ended = False  # the MLflow run, and with it all that is to be written
+        self.spare: Finished | None = None  # a halted run, which stands for this job if it halts
+        self._bests: list[tuple[float, float]] = []  # goodness of the best epoch up to each
         self._score: float | None = None  # of a run that stands for this job
         self._best_epoch = 0
         self._rows: list[tuple[int, Row]] = []  # epochs to be written, to the log
@@ -130,13 +133,13 @@ class JobRun:
             self._points.append(Point(self.epoch, row.milliseconds, row.metrics._asdict()))
             if self.best is None or goodness(row.metrics) > goodness(self.best):
                 self.best, self._best_epoch = row.metrics, self.epoch
+            self._bests[self.epoch - 1 :] = [goodness(self.best)]
         if outcome:
             self.outcome = outcome
             self._tags |= {"outcome": outcome}  # beside those of a run that is not open yet
             if outcome == "diverged":
                 self._tags["diverged_epoch"] = str(self.epoch)
-            if self.best is not None:
-                self._points.append(self._best_point(row.milliseconds))
+            self._note_best(row.milliseconds)
 
     def fail(self, error: Exception, trace: str = "") -> None:
         """Note why the job has failed."""
@@ -145,6 +148,33 @@ class JobRun:
         if trace:
             self._tags["traceback"] = trace[-TAG_LENGTH:]
         self._say(logging.ERROR, f"failed: {error}{chr(10) if trace else ''}{trace}")
+
+    def halt(self, rung: int) -> None:
+        """End at a rung: the better part of the configurations goes on without this job."""
+        assert self._checkpoints is not None
+        saved = self._checkpoints.read_result(self.name)
+        if saved is None:
+            path = self._checkpoints.result_path(self.name)
+            self.fail(PipelineError(f"{path} could not be kept: start the same command again"))
+            return
+        self.outcome = "halted"
+        self._tags |= {"outcome": "halted", "halted_epoch": str(self.epoch), "rung": str(rung)}
+        self._note_best(saved.curve[-1].milliseconds)
+
+    def best_until(self, epoch: int) -> tuple[float, float] | None:
+        """The goodness of the best of the first epochs; None without a result that counts."""
+        if self.outcome in ("diverged", "failed") or len(self._bests) < epoch:
+            return None
+        return self._bests[epoch - 1]
+
+    def recall(self, curve: Iterable[tuple[float, float]]) -> None:
+        """Note the goodness of each epoch of a run that stands for this job, or may."""
+        self._bests = list(itertools.accumulate(curve, max))
+
+    def waits(self, rung: int | None) -> bool:
+        """Whether it is known without training how the job stands at a rung."""
+        known = rung is not None and len(self._bests) >= rung
+        return known and self.spare is not None and self.epoch == 0
 
     def reuse(self, run: Finished) -> None:
         """Let a finished run stand for this job."""
@@ -191,11 +221,15 @@ class JobRun:
         if self.outcome == "diverged":
             return f"diverged in epoch {self.epoch}: the loss is not finite"
         assert self.best is not None
+        if self.outcome == "halted":
+            return f"halted after epoch {self.epoch}, with val_acc {self.best.val_acc:.4f}"
         return f"best val_acc {self.best.val_acc:.4f} in epoch {self._best_epoch}"
 
     @property
     def score(self) -> float | None:
-        """The best validation accuracy, if there is one."""
+        """The best validation accuracy, if there is one that compares with that of other jobs."""
+        if self.outcome == "halted":
+            return None
         return self.best.val_acc if self.best is not None else self._score
 
     def _log_files(self) -> None:
@@ -221,11 +255,12 @@ class JobRun:
         if self.outcome != "failed":  # it has said so already
             self._say(logging.INFO, last_words)
 
-    def _best_point(self, milliseconds: int) -> Point:
-        assert self.best is not None
+    def _note_best(self, milliseconds: int) -> None:
+        if self.best is None:
+            return
         best = {"best_val_acc": self.best.val_acc, "best_val_loss": self.best.val_loss}
         best["best_epoch"] = float(self._best_epoch)
-        return Point(self.epoch, milliseconds, best)
+        self._points.append(Point(self.epoch, milliseconds, best))
 
     def _title(self) -> str:
         if self.job is None:

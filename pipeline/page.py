@@ -98,6 +98,7 @@ def gather(
         "evidence": as_facts(evidence) if evidence else None,
         "portrait": _portrait_facts(portrait) if portrait else None,
         "runs": records(jobs),
+        "halted": apart("halted", epoch="halted_epoch", best_val_acc="best_val_acc"),
         "diverged": apart("diverged", epoch="diverged_epoch"),
         "failed": apart("failed", error="error"),
         "unfinished": apart("unfinished"),

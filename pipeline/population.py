@@ -132,6 +132,7 @@ def train_wave(
     checkpoints: Checkpoints,
     board: Board,
     cores: int,
+    until: int | None = None,
 ) -> dict[int, str]:
     """Train shards side by side, each in a process with one BLAS thread; a lone one right here.
 
@@ -145,6 +146,7 @@ def train_wave(
         checkpoints: where they are.
         board: where the epochs are published.
         cores: shards that train at once.
+        until: the epoch after which training pauses; None: it does not.
 
     Returns:
         Of each job that failed, by its place, the traceback or the reason.
@@ -160,6 +162,7 @@ def train_wave(
             data,
             checkpoints,
             board,
+            until,
         )
         for shard in shards
     )
@@ -172,11 +175,12 @@ def _train_shard(
     data: Dataset,
     checkpoints: Checkpoints,
     board: Board,
+    until: int | None,
 ) -> dict[int, str]:
     if os.getpid() != board.owner:
         _watch(board.owner)
     with threadpool_limits(1, "blas"), _training:
-        trainer = ShardTrainer(jobs, names, data, checkpoints, board)
+        trainer = ShardTrainer(jobs, names, data, checkpoints, board, until)
         trainer.train(list(jobs))
         return trainer.failed
 

@@ -24,7 +24,7 @@ class Progress:
             images: how many images all of them will see together.
         """
         self.jobs = jobs
-        self.ended = {"finished": 0, "diverged": 0, "failed": 0}
+        self.ended = {"finished": 0, "halted": 0, "diverged": 0, "failed": 0}
         plain: dict[str, Any] = {}
         if not sys.stderr.isatty():
             line = "{percentage:.0f} % trained, {desc}, {rate_fmt}, {remaining} left"

@@ -25,11 +25,15 @@ class ShardTrainer:
         data: Dataset,
         checkpoints: Checkpoints,
         board: Board,
+        until: int | None = None,
     ) -> None:
-        """Take jobs and the names of their checkpoints by the place of the job."""
+        """Take jobs and the names of their checkpoints by the place of the job.
+
+        After the epoch `until` training pauses: each model is left in its checkpoint.
+        """
         self.failed: dict[int, str] = {}  # the traceback or the reason
         self._jobs, self._names, self._data = jobs, names, data
-        self._checkpoints, self._board = checkpoints, board
+        self._checkpoints, self._board, self._until = checkpoints, board, until
         self._ended: set[int] = set()
         self._unsaved: dict[int, Checkpoint] = {}  # results that the disk had no room for
         self._save_at = time.monotonic() + 60 * checkpoints.minutes
@@ -60,7 +64,9 @@ class ShardTrainer:
         saved = [checkpoint for checkpoint in group.values() if checkpoint is not None]
         try:
             jobs = [self._jobs[i] for i in places]
-            for event in train(jobs, self._data, saved, self._board.stopped, self._due):
+            for event in train(
+                jobs, self._data, saved, self._board.stopped, self._due, self._until
+            ):
                 self._take(places[event.model], event)
         except Exception:
             left = [i for i in places if i not in self._ended]
@@ -90,7 +96,8 @@ class ShardTrainer:
     def _snapshot(self, i: int, checkpoint: Checkpoint) -> None:
         try:
             if checkpoint.progress > (0, 0):
-                self._checkpoints.write(self._names[i], checkpoint)
+                paused = self._until is not None and len(checkpoint.curve) >= self._until
+                self._checkpoints.write(self._names[i], checkpoint, own=paused)
         except OSError as error:  # the one before is still there; the next may have room
             self._board.complain(error)
 

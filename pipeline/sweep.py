@@ -22,6 +22,7 @@ from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints, fingerprint
 from pipeline.config import (
     ConfigError,
+    Halving,
     Hyperparameters,
     Job,
     PipelineError,
@@ -30,10 +31,12 @@ from pipeline.config import (
 )
 from pipeline.data import Dataset, load
 from pipeline.dry_run import describe
+from pipeline.halving import leaving
 from pipeline.jobrun import JobRun, JobSpec, Place
 from pipeline.population import Shard, check_size, plan, share, train_wave
 from pipeline.progress import Progress
 from pipeline.provenance import HEARTBEAT_SECONDS, lives, this_process
+from pipeline.tracking import Finished, Store
 
 POLL_SECONDS = 0.2  # between looks at what the shards have published
 FLUSH_SECONDS = 5.0  # between rounds of writing to MLflow, at least
@@ -46,7 +49,11 @@ log = logging.getLogger("pipeline")
 
 
 def train_jobs(
-    specs: Sequence[JobSpec], place: Place, cores: int, memory: int | None = None
+    specs: Sequence[JobSpec],
+    place: Place,
+    cores: int,
+    memory: int | None = None,
+    halving: Halving | None = None,
 ) -> list[JobRun]:
     """Train jobs, as many together as can be; a job that fails does not stop the others.
 
@@ -58,10 +65,12 @@ def train_jobs(
         place: where their runs go.
         cores: shards that train at once.
         memory: bytes for data and weights; None: a share of what is free.
+        halving: when which part of the configurations stops training; None: all train to their end.
 
     Returns:
-        The jobs in their order, each ended as finished, diverged or failed; one whose result could
-        not be sent to MLflow has the reason as its error, and its result stays in its checkpoint.
+        The jobs in their order, each ended as finished, halted, diverged or failed; one whose
+        result could not be sent to MLflow has the reason as its error, and its result stays in its
+        checkpoint.
     """
     runs = [JobRun(spec, place) for spec in specs]
     groups: dict[str, list[JobRun]] = defaultdict(list)
@@ -71,7 +80,7 @@ def train_jobs(
     writer = Writer(runs, place)
     try:
         for group in groups.values():
-            _train_group(group, place, writer, cores, memory)
+            _train_group(group, place, writer, cores, memory, halving)
         writer.finish()
     except BaseException:
         with suppress(PipelineError, OSError):  # it may be the store that is gone
@@ -147,7 +156,9 @@ class Writer:
         return True
 
 
-def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[str]:
+def dry_run(
+    jobs: Sequence[Job], cores: int, memory: int | None = None, halving: Halving | None = None
+) -> list[str]:
     """Lines that say what `train_jobs` would do.
 
     Raises:
@@ -160,7 +171,7 @@ def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[
         for job in group:
             _check(job.hyperparameters, data)
         free = _memory_for_weights(data, memory)
-        lines += describe([job.hyperparameters for job in group], data, cores, free)
+        lines += describe([job.hyperparameters for job in group], data, cores, free, halving)
     return lines
 
 
@@ -170,9 +181,14 @@ def _memory_for_weights(data: Dataset, memory: int | None) -> int:
 
 
 def _train_group(
-    runs: Sequence[JobRun], place: Place, writer: Writer, cores: int, memory: int | None
+    runs: Sequence[JobRun],
+    place: Place,
+    writer: Writer,
+    cores: int,
+    memory: int | None,
+    halving: Halving | None,
 ) -> None:
-    """Train jobs on the same data and dtype."""
+    """Train jobs on the same data and dtype, from rung to rung."""
     assert runs[0].job is not None
     try:
         data = load(runs[0].job.data, runs[0].hyperparameters.dtype)
@@ -184,24 +200,50 @@ def _train_group(
     tracking = runs[0].job.tracking
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
     checkpoints.tidy()
-    runs = [run for run in runs if _fits(run, data)]
-    runs = _not_finished(runs, data, place, checkpoints, reuse=tracking.reuse)
-    jobs = [run.hyperparameters for run in runs]
+    race = [run for run in runs if _fits(run, data)]
+    runs = _not_finished(race, data, place, checkpoints, halving, reuse=tracking.reuse)
+    epochs = sum(run.hyperparameters.num_epochs for run in runs)
+    longest = max((run.hyperparameters.num_epochs for run in race), default=0)
     free = _memory_for_weights(data, memory)
-    waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, free)
-    progress = Progress(len(jobs), sum(job.num_epochs for job in jobs) * len(data.y_train))
+    progress = Progress(len(runs), epochs * len(data.y_train))
+    rungs = halving.rungs(longest) if halving else []
     try:
         with _scratch() as folder:
-            if any(len(wave) > 1 for wave in waves):
+            if cores > 1 and len(runs) > 1:
                 data = share(data, folder)
-            for wave in waves:
-                _train_wave(wave, runs, data, checkpoints, folder, cores, writer, progress)
+            for rung in (*rungs, None):
+                left = [run for run in runs if not run.outcome and not run.waits(rung)]
+                jobs = [run.hyperparameters for run in left]
+                for wave in plan(jobs, data.X_train.shape[1], len(data.classes), cores, free):
+                    _train_wave(
+                        wave, left, data, checkpoints, folder, cores, writer, progress, rung
+                    )
+                if halving and rung:
+                    lower = leaving(race, rung, halving)
+                    race = [run for run in race if run not in lower]
+                    _halt(lower, rung, len(data.y_train), place, progress)
     except OSError as error:
         reason = PipelineError(f"{tempfile.gettempdir()} has no room for the data ({error})")
         for run in runs:
             if not run.outcome:
                 run.fail(reason)
     progress.close()
+
+
+def _halt(
+    lower: Sequence[JobRun], rung: int, images: int, place: Place, progress: Progress
+) -> None:
+    """End the jobs that leave the race at a rung, unless they have ended by themselves."""
+    reused: dict[int, str] = {}
+    for run in [run for run in lower if not run.outcome]:
+        if run.spare is not None and run.epoch == 0:
+            run.reuse(run.spare)
+            reused[run.spec.number] = run.spare.run_id
+        else:
+            run.halt(rung)
+        progress.end(run.outcome, (run.hyperparameters.num_epochs - run.epoch) * images)
+    if reused and place.sweep is not None:
+        place.store.add_finished(place.sweep, reused)
 
 
 @contextmanager
@@ -217,7 +259,13 @@ def _scratch() -> Iterator[Path]:
 
 
 def _not_finished(
-    runs: Sequence[JobRun], data: Dataset, place: Place, checkpoints: Checkpoints, *, reuse: bool
+    runs: Sequence[JobRun],
+    data: Dataset,
+    place: Place,
+    checkpoints: Checkpoints,
+    halving: Halving | None,
+    *,
+    reuse: bool,
 ) -> list[JobRun]:
     """Let finished runs stand for jobs; prepare the others for training, and return them."""
     found = place.store.finished_runs(place.experiment_id, data.digest) if reuse else {}
@@ -226,12 +274,18 @@ def _not_finished(
     seen: Counter[str] = Counter()
     for run in runs:
         name = fingerprint(run.hyperparameters, data.digest)
-        if found.get(name):
-            finished = found[name].pop()
+        ended = found.get(name, [])
+        whole = [one for one in ended if one.outcome != "halted"]
+        if halving and ended:
+            run.recall(_goodness_of(place.store, (whole or ended)[-1]))
+        if whole:
+            finished = whole[-1]
+            ended.remove(finished)
             run.reuse(finished)
             checkpoints.forget(name)  # of a process that was killed before it could
             reused[run.spec.number] = finished.run_id
         else:
+            run.spare = ended.pop() if halving and ended else None
             seen[name] += 1  # a sweep may hold a job twice
             twin = f"-{seen[name]}" if seen[name] > 1 else ""
             run.prepare(data, checkpoints, name + twin)
@@ -246,6 +300,12 @@ def _not_finished(
     return left
 
 
+def _goodness_of(store: Store, run: Finished) -> Iterator[tuple[float, float]]:
+    """The goodness of each epoch of a run, which has logged those with finite metrics."""
+    for _, row in store.curves(run.run_id, ("val_acc", "val_loss")).iterrows():
+        yield row["val_acc"], -row["val_loss"]
+
+
 def _train_wave(
     wave: Sequence[Shard],
     runs: Sequence[JobRun],
@@ -255,6 +315,7 @@ def _train_wave(
     cores: int,
     writer: Writer,
     progress: Progress,
+    until: int | None,
 ) -> None:
     """Train the shards of a wave in the background; write what they publish meanwhile."""
     jobs = [run.hyperparameters for run in runs]
@@ -263,7 +324,9 @@ def _train_wave(
     board = Board(folder / "board", len(runs), max(jobs[i].num_epochs for i in members))
     names = [run.name for run in runs]
     with ThreadPoolExecutor(1) as background:
-        training = background.submit(train_wave, wave, jobs, names, data, checkpoints, board, cores)
+        training = background.submit(
+            train_wave, wave, jobs, names, data, checkpoints, board, cores, until
+        )
         try:
             while not training.done():
                 wait([training], POLL_SECONDS)
@@ -281,7 +344,7 @@ def _train_wave(
     except Exception as error:  # a process died, and the shards with it
         failed = dict.fromkeys(members, f"{error}")
     for i in members:
-        if not runs[i].outcome:
+        if not runs[i].outcome and (until is None or runs[i].epoch < until):
             trace = failed.get(i, "training ended without a result")
             runs[i].fail(RuntimeError(trace.strip().splitlines()[-1]), trace)
             progress.end("failed", (jobs[i].num_epochs - runs[i].epoch) * len(data.y_train))

@@ -52,7 +52,7 @@ class Finished(NamedTuple):
     """A run that has finished, of this sweep or of one before."""
 
     run_id: str
-    outcome: str  # "finished" or "diverged"
+    outcome: str  # "finished", "halted" or "diverged"
     best_val_acc: float | None
 
 

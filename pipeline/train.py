@@ -20,6 +20,7 @@ def train(
     saved: Sequence[Checkpoint] = (),
     stopped: Callable[[], bool] = lambda: False,
     due: Callable[[], bool] = lambda: False,
+    until: int | None = None,
 ) -> Iterator[EpochEnd | Snapshot]:
     """Train models that share data, dtype and `batches`, and so every mini-batch.
 
@@ -33,17 +34,18 @@ def train(
         saved: where each model goes on, all from the same progress; none: from the start.
         stopped: asked before each step; if it says so, training ends there.
         due: asked before each step; if it says so, all models are shown as they stand.
+        until: the epoch after which training pauses; None: it does not.
 
     Yields:
         One `EpochEnd` per model and epoch, in the order of the epochs; and one `Snapshot` per model
-        that trains whenever they are due, or training was stopped.
+        that trains whenever they are due, and when training stops or pauses.
     """
     work = Workspace(population, data)
     stacks = [
         Stack(population, members, data, saved) for members in stack_members(population, data)
     ]
     epoch, step = saved[0].progress if saved else (0, 0)
-    while stacks:
+    while stacks and (until is None or epoch < until):
         epoch += 1
         for X, y in mini_batches(data, population[0], epoch, step, work):
             if (stop := stopped()) or due():
@@ -58,6 +60,8 @@ def train(
         for stack in stacks:
             yield from stack.end_epoch(epoch, data, work)
         stacks = [stack for stack in stacks if stack.members]
+    for stack in stacks:
+        yield from stack.snapshots(step)
 
 
 def mini_batches(

@@ -8,11 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.config import DataConfig, Hyperparameters
 from pipeline.data import Dataset, load
 from pipeline.jobrun import JobSpec, Place
+from pipeline.stack import Stack
 from pipeline.tracking import Store
 
 DIGITS = DataConfig(name="digits", dir=None, url=None, files={})
@@ -76,3 +78,25 @@ def statuses(place: Place) -> dict[str, str]:
     assert place.sweep is not None
     runs = place.store.runs(place.sweep)
     return dict(zip(runs["tags.job"], runs["status"], strict=True))
+
+
+def next_sweep(place: Place) -> Place:
+    """The place of another sweep in the same experiment."""
+    return replace(place, sweep=place.store.start_sweep(place.experiment_id, "next", "…"))
+
+
+def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Stack, "step", step)
+
+
+def kept(place: Place, number: int, folder: Path) -> tuple[Any, Any]:
+    """The curves and the weights that the store holds of a job."""
+    assert place.sweep is not None
+    run = place.store.runs(place.sweep).set_index("tags.job").loc[str(number)]
+    curves = place.store.curves(run["run_id"], ["train_loss", "val_loss", "val_acc"])
+    path = place.store.fetch(run["run_id"], "weights.npz", folder)
+    with np.load(path, allow_pickle=False) as file:
+        return curves.to_dict(), {name: file[name].tobytes() for name in file}

@@ -29,9 +29,10 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
     "tracking": {"calls", "provenance"},
     "dry_run": {"config", "data", "population", "stack", "train"},
     "jobrun": {"checkpoint", "config", "data", "history", "tracking"},
+    "halving": {"config", "jobrun"},
     "sweep": {
         *("board", "checkpoint", "config", "data", "dry_run"),
-        *("jobrun", "population", "progress", "provenance", "stop"),
+        *("halving", "jobrun", "population", "progress", "provenance", "stop", "tracking"),
     },
     "figures": {"config"},
     "drawings": {"data", "figures"},

@@ -12,7 +12,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pipeline import sweep as sweep_module
@@ -24,23 +23,11 @@ from pipeline.jobrun import Place
 from pipeline.stack import Stack
 from pipeline.sweep import train_jobs
 from pipeline.tracking import Store
-from tests.conftest import SMALL, job, statuses
+from tests.conftest import SMALL, forbid_training, job, kept, next_sweep, statuses
 
 pytestmark = pytest.mark.usefixtures("outputs")
 
 Hyper = Callable[..., Hyperparameters]
-
-
-def next_sweep(place: Place) -> Place:
-    """The place of another sweep in the same experiment."""
-    return replace(place, sweep=place.store.start_sweep(place.experiment_id, "next", "…"))
-
-
-def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*_: Any) -> None:
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(Stack, "step", step)
 
 
 def test_a_fingerprint_names_what_decides_the_numbers_and_nothing_else(hyper: Hyper) -> None:
@@ -114,16 +101,6 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
         )
         assert histories[0] == histories[1]
         assert weights[0] == weights[1]
-
-
-def kept(place: Place, number: int, folder: Path) -> tuple[Any, Any]:
-    """The curves and the weights that the store holds of a job."""
-    assert place.sweep is not None
-    run = place.store.runs(place.sweep).set_index("tags.job").loc[str(number)]
-    curves = place.store.curves(run["run_id"], ["train_loss", "val_loss", "val_acc"])
-    path = place.store.fetch(run["run_id"], "weights.npz", folder)
-    with np.load(path, allow_pickle=False) as file:
-        return curves.to_dict(), {name: file[name].tobytes() for name in file}
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(

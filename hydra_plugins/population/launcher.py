@@ -21,6 +21,7 @@ from omegaconf._utils import OmegaConfDumper
 from hydra_plugins.population.compose import Composer
 
 if TYPE_CHECKING:
+    from pipeline.config import Halving
     from pipeline.jobrun import JobRun, JobSpec
 
 
@@ -31,10 +32,17 @@ class PopulationLauncher(Launcher):
     task_function: TaskFunction
     hydra_context: HydraContext
 
-    def __init__(self, shards: int | None, max_memory: float | None, dry_run: bool) -> None:
+    def __init__(
+        self,
+        shards: int | None,
+        max_memory: float | None,
+        halving: DictConfig,
+        dry_run: bool,
+    ) -> None:
         """Take the values of conf/hydra/launcher/population.yaml."""
         self.shards = shards
         self.max_memory = max_memory
+        self.halving = halving
         self.dry_run = dry_run
 
     def setup(
@@ -58,9 +66,9 @@ class PopulationLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.hydra_context.config_loader, self.config)
         configs = [composer.compose(overrides) for overrides in job_overrides]
-        cores, memory = self._limits()
+        cores, memory, halving = self._limits()
         if self.dry_run:
-            self._print_plan(configs, cores, memory)
+            self._print_plan(configs, cores, memory, halving)
             return []
         before = HydraConfig.instance().cfg
         try:
@@ -75,35 +83,43 @@ class PopulationLauncher(Launcher):
         try:
             with unmistaken():
                 place = place_of(self.config, self.config.hydra)
-                runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
+                runs = train_jobs([spec for spec, _ in jobs], place, cores, memory, halving)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
             self._close(config, job_return, run)
         return [job_return for _, job_return in jobs]
 
-    def _limits(self) -> tuple[int, int | None]:
-        """Shards at once, and bytes of memory."""
-        from pipeline.config import PipelineError, check_real, check_whole
+    def _limits(self) -> tuple[int, int | None, Halving | None]:
+        """Shards at once, bytes of memory, and which jobs stop early."""
+        from pipeline.config import Halving, PipelineError, check_real, check_whole
 
         try:
             if self.shards is not None:
                 check_whole("hydra.launcher.shards", self.shards, least=1)
             if self.max_memory is not None:
                 check_real("hydra.launcher.max_memory", self.max_memory, zero=False)
+            factor, min_epochs = self.halving.factor, self.halving.min_epochs
+            halving = None if factor is None else Halving(factor, min_epochs)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         memory = None if self.max_memory is None else int(self.max_memory * 1e9)
-        return self.shards or joblib.cpu_count(), memory
+        return self.shards or joblib.cpu_count(), memory, halving
 
-    def _print_plan(self, configs: Sequence[DictConfig], cores: int, memory: int | None) -> None:
+    def _print_plan(
+        self,
+        configs: Sequence[DictConfig],
+        cores: int,
+        memory: int | None,
+        halving: Halving | None,
+    ) -> None:
         from pipeline.__main__ import resolved
         from pipeline.config import PipelineError, parse_job
         from pipeline.sweep import dry_run
 
         try:
             jobs = [parse_job(resolved(_task_part(config))) for config in configs]
-            print(*dry_run(jobs, cores, memory), sep="\n")
+            print(*dry_run(jobs, cores, memory, halving), sep="\n")
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
 
