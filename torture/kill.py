@@ -15,6 +15,7 @@ from torture.trials import Kind, Outcome, Spot
 VANISH = 5.0  # seconds within which the workers of a killed parent are gone
 STOP = 15.0  # seconds within which a sweep that was asked to stop has stopped
 AT_ONCE = 3.0  # likewise after a second Ctrl-C
+LEFT = 0.7  # of its time that a sweep needs, about, when it goes on
 LAST_LINE = "All runs: "  # that a sweep prints
 
 
@@ -62,8 +63,8 @@ def _kill(lab: Lab, spot: Spot, kills: int, group: bool) -> Outcome:
     points, phases = [], []
     found: list[str] = []
     kept: set[str] = set()
-    for _ in range(kills):
-        at = spot.rng.uniform(0, lab.seconds)
+    for again in range(kills):
+        at = spot.rng.uniform(0, lab.seconds * (LEFT if again else 1))
         command = Command(outputs, *lab.sweep)
         command.runs_for(at)
         phases.append(phase(outputs))
@@ -141,13 +142,13 @@ def _stopped_well(
 KILLS = [
     Kind("kill", "SIGKILL to all processes of a sweep, up to four times, each time in what goes "
          "on; then the same command", "the results are those of an undisturbed sweep, bit for bit; "
-         "what had finished is kept; checkpoints are whole", kill_all, 17, 2),
+         "what had finished is kept; checkpoints are whole", kill_all, 22, 2),
     Kind("orphan", "SIGKILL to the parent alone; then the same command", "its workers are gone "
          "within 5 s; the results likewise", kill_parent, 10, 1),
 ]  # fmt: skip
 SIGNALS = [
     Kind("term", "SIGTERM, to the parent or to all, up to three times; then the same command",
-         "exit 143, how to go on is said; the results likewise", terminate, 6, 1),
+         "exit 143, how to go on is said; the results likewise", terminate, 10, 1),
     Kind("int", "Ctrl-C, up to three times; then the same command",
          "exit 130, how to go on is said; the results likewise", interrupt, 3, 1),
     Kind("twice", "Ctrl-C and again within a second, up to three times; then the same command",
