@@ -251,6 +251,14 @@ def missing(jobs: pd.DataFrame, command: str) -> Iterator[str]:
         yield f"{count} of {len(jobs)} jobs have no result; to train just those again: {command}"
 
 
+def halted(jobs: pd.DataFrame) -> Iterator[str]:
+    """That some jobs were halted, and when."""
+    counts = jobs.loc[jobs["outcome"] == "halted", "halted_epoch"].value_counts().sort_index()
+    if len(counts):
+        rungs = ", ".join(f"{n} after epoch {epoch}" for epoch, n in counts.items())
+        yield f"Halted jobs ({rungs}) are not compared with those that trained to their end."
+
+
 def judged(jobs: pd.DataFrame) -> Iterator[str]:
     """That the test split was read more than once, if it was."""
     names = list(jobs.loc[jobs["test_acc"].notna(), "name"])

@@ -20,6 +20,7 @@ from pipeline.choice import (
     Best,
     ReportError,
     counted,
+    halted,
     judge,
     judged,
     missing,
@@ -71,7 +72,9 @@ def assess(store: Store, sweep: Sweep) -> Assessed:
             look = portrait_of(store, best.run_id, weights, best.best_epoch)
     except PipelineError as error:
         sentences.append(f"The chosen model cannot be looked at: {' '.join(str(error).split())}.")
-    return Assessed(sweep, jobs, best, weights, evidence, look, [*sentences, *judged(jobs)])
+    return Assessed(
+        sweep, jobs, best, weights, evidence, look, [*halted(jobs), *sentences, *judged(jobs)]
+    )
 
 
 def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = None) -> Report:

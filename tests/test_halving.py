@@ -180,6 +180,7 @@ def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
     assert "4 jobs: 1 finished, 3 halted" in done.stdout
     text = (outputs / "reports" / "latest" / "report.md").read_text()
     assert "## Halted jobs" in text
+    assert "Halted jobs (2 after epoch 1, 1 after epoch 2) are not compared" in text
     assert "What mattered after epoch 1" in text
 
 
