@@ -385,16 +385,36 @@ def _as_sweep(run: Run) -> Sweep:
 
 
 def _open_sqlite(uri: str) -> Path:
-    """Create the store's tables, one process at a time; returns the folder for artifacts."""
+    """Create the store if need be, one process at a time; returns the folder for artifacts."""
     path = Path(uri.removeprefix("sqlite:///")).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            MlflowClient(uri).search_experiments(max_results=1)
+            _create_sqlite(path)
         with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA journal_mode=wal")
     return path.parent / "mlartifacts"
+
+
+def _create_sqlite(path: Path) -> None:
+    """Let MLflow make its tables in memory, and put them on the disk at once.
+
+    On the disk each of its hundred migrations would wait for the disk, and whoever died among them
+    would leave half a store.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    made = path.with_name(path.name + ".new")
+    made.unlink(missing_ok=True)  # of a process that died here
+    store = SqlAlchemyStore("sqlite:///:memory:", str(path.parent / "mlartifacts"))
+    try:
+        with closing(sqlite3.connect(made)) as database:
+            store.engine.raw_connection().driver_connection.backup(database)
+        made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
+        store.engine.dispose()
 
 
 def _ask_server(uri: str) -> None:
