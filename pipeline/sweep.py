@@ -87,7 +87,7 @@ class Writer:
     def __init__(self, runs: Sequence[JobRun], place: Place) -> None:
         """Take the jobs of a sweep."""
         self._runs, self._place = list(runs), place
-        self._next = time.monotonic() + FLUSH_SECONDS
+        self._next = time.monotonic()  # the parameters, while training begins
         self._beat = time.monotonic() + HEARTBEAT_SECONDS
         self._problem: Exception | None = None
 
@@ -110,6 +110,15 @@ class Writer:
                 self._runs.remove(run)  # next time the others come first
                 self._runs.append(run)
                 return
+        if any(run.unsettled for run in self._runs):
+            self._try(self._settle)
+
+    def _settle(self) -> None:
+        """Forget the checkpoints of what is written, as soon as a power failure cannot take it."""
+        self._place.store.sync()
+        for run in self._runs:
+            if run.unsettled:
+                run.settle()
 
     def open(self, runs: Sequence[JobRun]) -> None:
         """Create the MLflow runs of jobs, if the store can be reached: if not, `flush` will."""
@@ -221,6 +230,8 @@ def _not_finished(
 ) -> list[JobRun]:
     """Let finished runs stand for jobs; prepare the others for training, and return them."""
     found = place.store.finished_runs(place.experiment_id, data.digest) if reuse else {}
+    if found:
+        place.store.sync()  # for their checkpoints go
     left: list[JobRun] = []
     reused: dict[int, str] = {}
     seen: Counter[str] = Counter()

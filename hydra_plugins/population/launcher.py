@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -51,14 +52,19 @@ class PopulationLauncher(Launcher):
         """Train the jobs; a failed one is a failed JobReturn, in its place."""
         from pipeline.__main__ import place_of
         from pipeline.config import PipelineError
+        from pipeline.population import start_workers
+        from pipeline.report import load_libraries
         from pipeline.stop import unmistaken
         from pipeline.sweep import train_jobs
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        cores, memory = self._limits()
+        ahead = ThreadPoolExecutor(1)  # of what is needed soon
+        if not self.dry_run:
+            ahead.submit(start_workers, min(cores, len(job_overrides)))
         composer = Composer(self.hydra_context.config_loader, self.config)
         configs = [composer.compose(overrides) for overrides in job_overrides]
-        cores, memory = self._limits()
         if self.dry_run:
             self._print_plan(configs, cores, memory)
             return []
@@ -72,6 +78,7 @@ class PopulationLauncher(Launcher):
             ) from error
         finally:
             HydraConfig.instance().cfg = before
+        ahead.submit(load_libraries)  # this thread waits for the disk, then for the training
         try:
             with unmistaken():
                 place = place_of(self.config, self.config.hydra)
