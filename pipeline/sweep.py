@@ -91,21 +91,27 @@ class Writer:
         self._beat = time.monotonic() + HEARTBEAT_SECONDS
         self._problem: Exception | None = None
 
-    def tick(self) -> None:
-        """Write all that is pending, if it is time to."""
+    def tick(self, trained: Callable[[], bool]) -> None:
+        """Write what is pending, if it is time to; what is left when all is trained, `flush` does.
+
+        Args:
+            trained: whether the wave is.
+        """
         began = time.monotonic()
         if began < self._next:
             return
-        self.flush()
+        self.flush(trained)
         took = time.monotonic() - began
         self._next = time.monotonic() + max(FLUSH_SECONDS, took / FLUSH_SHARE)
 
-    def flush(self) -> None:
-        """Write all that is pending, until that fails."""
+    def flush(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Write all that is pending, until that fails, or is enough."""
         if self._place.sweep is not None and time.monotonic() > self._beat:
             self._try(partial(self._place.store.say_alive, self._place.sweep.run_id))
             self._beat = time.monotonic() + HEARTBEAT_SECONDS
         for run in [run for run in self._runs if run.pending]:
+            if enough():
+                break
             if not self._try(run.flush):
                 self._runs.remove(run)  # next time the others come first
                 self._runs.append(run)
@@ -280,7 +286,7 @@ def _train_wave(
                 wait([training], POLL_SECONDS)
                 stop.check()
                 _look(board, members, runs, len(data.y_train), progress)
-                writer.tick()
+                writer.tick(training.done)
         except BaseException:
             board.stop()
             training.exception()

@@ -424,7 +424,7 @@ def _open_sqlite(uri: str) -> Path:
 def _create_sqlite(path: Path) -> None:
     """Let MLflow make its tables in memory, and put them on the disk at once.
 
-    On the disk each of its hundred migrations would wait for the disk, and whoever died among them
+    On the disk each of its many migrations would wait for it, and a process that died among them
     would leave half a store.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore

@@ -59,15 +59,15 @@ class PopulationLauncher(Launcher):
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        cores, memory = self._limits()
-        ahead = ThreadPoolExecutor(1)  # of what is needed soon
-        if not self.dry_run:
-            ahead.submit(start_workers, min(cores, len(job_overrides)))
         composer = Composer(self.hydra_context.config_loader, self.config)
         configs = [composer.compose(overrides) for overrides in job_overrides]
+        cores, memory = self._limits()
         if self.dry_run:
             self._print_plan(configs, cores, memory)
             return []
+        ahead = ThreadPoolExecutor(1)  # while this thread writes files and waits for training
+        ahead.submit(start_workers, min(cores, len(configs)))
+        ahead.submit(load_libraries)
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
@@ -78,7 +78,6 @@ class PopulationLauncher(Launcher):
             ) from error
         finally:
             HydraConfig.instance().cfg = before
-        ahead.submit(load_libraries)  # this thread waits for the disk, then for the training
         try:
             with unmistaken():
                 place = place_of(self.config, self.config.hydra)
