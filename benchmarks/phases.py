@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from hydra.core.plugins import Plugins
 
-STORE_CALLS = ("start_run", "log_dataset", "log", "log_files", "end_run")
+STORE_CALLS = ("start_run", "log_dataset", "log", "log_files", "end_run", "sync")
 
 
 class Phases:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
-if __name__ == "__main__":  # while the libraries are loaded, Ctrl-C needs no traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the libraries load: without a traceback
+    # They make half a million objects that stay: to look for garbage among them takes a second.
+    gc.set_threshold(100_000)
 
 import logging
 import os

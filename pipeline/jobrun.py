@@ -87,7 +87,7 @@ class JobRun:
     @property
     def pending(self) -> bool:
         """Whether the next flush has something to write."""
-        return not self.ended and bool(self._points or self.outcome)
+        return not self.ended and bool(self._points or self._params or self.outcome)
 
     def prepare(self, data: Dataset, checkpoints: Checkpoints, name: str) -> None:
         """Note the data, and which checkpoint will hold the result."""
@@ -121,9 +121,7 @@ class JobRun:
                 {"job": str(self.spec.number), **findable, **self._tags},
                 self._place.sweep,
             )
-        if self._dataset is not None:
-            self._place.store.log_dataset(self._run_id, *self._dataset)
-            self._dataset = None
+            self._tags = {}
 
     def take(self, row: Row, outcome: str | None) -> None:
         """Note the next epoch."""
@@ -193,14 +191,27 @@ class JobRun:
             self._say(logging.INFO, f"epoch {epoch}: {values}")
         self._rows = []
         self.open()
+        if self._dataset is not None:
+            self._place.store.log_dataset(self._run_id, *self._dataset)
+            self._dataset = None
         self._place.store.log(self._run_id, self._points, self._params, self._tags)
         self._points, self._params, self._tags = [], {}, {}
         if self.outcome:
             if self.outcome != "failed":
                 self._log_files()
             self._end("FAILED" if self.outcome == "failed" else "FINISHED", self.summary())
-            if self._checkpoints is not None and self.outcome != "failed":
-                self._checkpoints.forget(self.name)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether MLflow has the result and the checkpoint still holds it, too."""
+        done = self.ended and self.outcome in ("finished", "halted", "diverged")
+        return done and self._checkpoints is not None
+
+    def settle(self) -> None:
+        """Delete the checkpoint, once the store has the result for good."""
+        assert self._checkpoints is not None
+        self._checkpoints.forget(self.name)
+        self._checkpoints = None
 
     def kill(self) -> None:
         """End as KILLED, if the run has begun and not ended: something stopped the whole sweep.

@@ -151,11 +151,7 @@ def train_wave(
     Returns:
         Of each job that failed, by its place, the traceback or the reason.
     """
-    # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
-    ensure_running()  # the tracker of resources, whose start unblocks these signals
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    workers = Parallel(n_jobs=min(cores, len(shards)), batch_size=1)
-    failed = workers(
+    failed = _workers(min(cores, len(shards)))(
         delayed(_train_shard)(
             {i: jobs[i] for i in shard.jobs},
             {i: names[i] for i in shard.jobs},
@@ -167,6 +163,20 @@ def train_wave(
         for shard in shards
     )
     return {i: reason for reasons in failed for i, reason in reasons.items()}
+
+
+def start_workers(count: int) -> None:
+    """Let the processes that `train_wave` needs start, in a thread that has time to wait."""
+    if count > 1:
+        _workers(count)(delayed(_watch)(os.getpid()) for _ in range(count))
+
+
+def _workers(count: int) -> Parallel:
+    """Processes, which stay for the next call; for one alone, this process."""
+    # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
+    ensure_running()  # the tracker of resources, whose start unblocks these signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    return Parallel(n_jobs=count, batch_size=1)
 
 
 def _train_shard(

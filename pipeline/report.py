@@ -6,6 +6,7 @@ The report is one self-contained HTML page, and the same facts as Markdown, CSV 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import sys
@@ -36,6 +37,11 @@ from pipeline.model import Params
 from pipeline.page import Beside, Report, answer, description, draw, gather, html, links, markdown
 from pipeline.portrait import Portrait, portrait_of
 from pipeline.tracking import Store, Sweep
+
+LIBRARIES = (  # that are imported where they are used
+    *("matplotlib.figure", "matplotlib.backends.backend_svg"),
+    *("scipy.stats", "statsmodels.stats.multitest", "statsmodels.stats.proportion"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,12 @@ def assess(store: Store, sweep: Sweep) -> Assessed:
     return Assessed(
         sweep, jobs, best, weights, evidence, look, [*halted(jobs), *sentences, *judged(jobs)]
     )
+
+
+def load_libraries() -> None:
+    """Import what a report needs, about a second's work, while something else is waited for."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
 
 
 def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = None) -> Report:

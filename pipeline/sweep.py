@@ -96,29 +96,44 @@ class Writer:
     def __init__(self, runs: Sequence[JobRun], place: Place) -> None:
         """Take the jobs of a sweep."""
         self._runs, self._place = list(runs), place
-        self._next = time.monotonic() + FLUSH_SECONDS
+        self._next = time.monotonic()  # the parameters, while training begins
         self._beat = time.monotonic() + HEARTBEAT_SECONDS
         self._problem: Exception | None = None
 
-    def tick(self) -> None:
-        """Write all that is pending, if it is time to."""
+    def tick(self, trained: Callable[[], bool]) -> None:
+        """Write what is pending, if it is time to; what is left when all is trained, `flush` does.
+
+        Args:
+            trained: whether the wave is.
+        """
         began = time.monotonic()
         if began < self._next:
             return
-        self.flush()
+        self.flush(trained)
         took = time.monotonic() - began
         self._next = time.monotonic() + max(FLUSH_SECONDS, took / FLUSH_SHARE)
 
-    def flush(self) -> None:
-        """Write all that is pending, until that fails."""
+    def flush(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Write all that is pending, until that fails, or is enough."""
         if self._place.sweep is not None and time.monotonic() > self._beat:
             self._try(partial(self._place.store.say_alive, self._place.sweep.run_id))
             self._beat = time.monotonic() + HEARTBEAT_SECONDS
         for run in [run for run in self._runs if run.pending]:
+            if enough():
+                break
             if not self._try(run.flush):
                 self._runs.remove(run)  # next time the others come first
                 self._runs.append(run)
                 return
+        if any(run.unsettled for run in self._runs):
+            self._try(self._settle)
+
+    def _settle(self) -> None:
+        """Forget the checkpoints of what is written, as soon as a power failure cannot take it."""
+        self._place.store.sync()
+        for run in self._runs:
+            if run.unsettled:
+                run.settle()
 
     def open(self, runs: Sequence[JobRun]) -> None:
         """Create the MLflow runs of jobs, if the store can be reached: if not, `flush` will."""
@@ -269,6 +284,8 @@ def _not_finished(
 ) -> list[JobRun]:
     """Let finished runs stand for jobs; prepare the others for training, and return them."""
     found = place.store.finished_runs(place.experiment_id, data.digest) if reuse else {}
+    if found:
+        place.store.sync()  # for their checkpoints go
     left: list[JobRun] = []
     reused: dict[int, str] = {}
     seen: Counter[str] = Counter()
@@ -332,7 +349,7 @@ def _train_wave(
                 wait([training], POLL_SECONDS)
                 stop.check()
                 _look(board, members, runs, len(data.y_train), progress)
-                writer.tick()
+                writer.tick(training.done)
         except BaseException:
             board.stop()
             training.exception()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import os
 import platform
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from pipeline.calls import (
     LOCK_SECONDS,
@@ -173,6 +176,14 @@ class Store:
         uri = self._artifact_uris.get(run_id) or self.client.get_run(run_id).info.artifact_uri
         repository = get_artifact_repository(uri, self.uri)
         repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+
+    @says_why
+    def sync(self) -> None:
+        """Wait until the disk holds what was written: a power failure takes none of it any more."""
+        if self._artifacts is not None:
+            log = Path(self.uri.removeprefix("sqlite:///") + "-wal")
+            with suppress(FileNotFoundError), log.open("rb") as file:
+                os.fsync(file.fileno())
 
     @says_why
     def forget(self, sweep: Sweep) -> None:
@@ -384,17 +395,52 @@ def _as_sweep(run: Run) -> Sweep:
     return Sweep(tags["sweep"], run.info.run_id, run.info.experiment_id, tags["command"])
 
 
+@event.listens_for(Engine, "connect")
+def _sync_later(connection: object, _: object) -> None:
+    """Let no write wait for the disk: `Store.sync` does, once for many.
+
+    In sqlite's write-ahead log that is safe: a power failure may take the latest writes, but never
+    one before another, nor a part of one.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            connection.execute("PRAGMA synchronous=normal")
+
+
 def _open_sqlite(uri: str) -> Path:
-    """Create the store's tables, one process at a time; returns the folder for artifacts."""
+    """Create the store if need be, one process at a time; returns the folder for artifacts."""
     path = Path(uri.removeprefix("sqlite:///")).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            MlflowClient(uri).search_experiments(max_results=1)
+            _create_sqlite(path)
         with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA journal_mode=wal")
     return path.parent / "mlartifacts"
+
+
+def _create_sqlite(path: Path) -> None:
+    """Let MLflow make its tables in memory, and put them on the disk at once.
+
+    On the disk each of its many migrations would wait for it, and a process that died among them
+    would leave half a store.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    made = path.with_name(path.name + ".new")
+    made.unlink(missing_ok=True)  # of a process that died here
+    artifacts = str(path.parent / "mlartifacts")
+    store = SqlAlchemyStore("sqlite:///:memory:", artifacts)  # type: ignore[no-untyped-call]
+    try:
+        with closing(sqlite3.connect(made)) as database:
+            memory: Any = store.engine.raw_connection().driver_connection
+            memory.backup(database)
+        made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
+        store.engine.dispose()
 
 
 def _ask_server(uri: str) -> None:

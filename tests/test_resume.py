@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -101,6 +102,24 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
         )
         assert histories[0] == histories[1]
         assert weights[0] == weights[1]
+
+
+def test_a_checkpoint_stays_until_the_disk_holds_the_result(
+    place: Place, hyper: Hyper, tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_sync(_: Store) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    specs = [job(0, tmp_path, hyper(num_epochs=1))]
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "sync", no_sync)
+        patch.setattr(sweep_module, "PATIENCE_SECONDS", 0)
+        (run,) = train_jobs(specs, place, cores=1)
+    assert statuses(place) == {"0": "FINISHED"}
+    assert run.error is None
+    assert Checkpoints(outputs / "checkpoints", 5).path(run.name).exists()
+    train_jobs(specs, next_sweep(place), cores=1)
+    assert not Checkpoints(outputs / "checkpoints", 5).path(run.name).exists()
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(

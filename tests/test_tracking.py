@@ -108,9 +108,12 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
 
 def test_processes_that_create_a_store_at_once_all_find_it_whole(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "mlflow.db.new").write_bytes(b"of a killed process")
     code = "import sys; from pipeline.tracking import Store; Store(sys.argv[1]).experiment('x')"
     processes = [subprocess.Popen([sys.executable, "-c", code, uri]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
+    assert not (tmp_path / "new" / "mlflow.db.new").exists()
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)

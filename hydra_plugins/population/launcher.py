@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -59,6 +60,8 @@ class PopulationLauncher(Launcher):
         """Train the jobs; a failed one is a failed JobReturn, in its place."""
         from pipeline.__main__ import place_of
         from pipeline.config import PipelineError
+        from pipeline.population import start_workers
+        from pipeline.report import load_libraries
         from pipeline.stop import unmistaken
         from pipeline.sweep import train_jobs
 
@@ -70,6 +73,9 @@ class PopulationLauncher(Launcher):
         if self.dry_run:
             self._print_plan(configs, cores, memory, halving)
             return []
+        ahead = ThreadPoolExecutor(1)  # while this thread writes files and waits for training
+        ahead.submit(start_workers, min(cores, len(configs)))
+        ahead.submit(load_libraries)
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
