@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pipeline.config import short
+from pipeline.config import Hyperparameters, short
 
 GRID = ["hidden_size", "l2_reg", "learning_rate"]  # a panel, a row and a column of the heatmaps
 
@@ -49,7 +51,7 @@ class Cell(NamedTuple):
     """The runs at one λ and learning rate of a heatmap."""
 
     outcome: str = ""  # of the best of them; "": there are none
-    val_acc: float | None = None  # the highest, if one finished
+    val_acc: float | None = None  # mean over seeds; the highest, if other values were swept too
     colour: str = "transparent"
     ink: str = "inherit"  # readable on that colour
 
@@ -129,7 +131,7 @@ def _cell_key(key: str, value: Any) -> float | None:
 
 
 def heatmaps(jobs: pd.DataFrame) -> list[Heatmap]:
-    """The best validation accuracy at each hidden size, λ and learning rate.
+    """The best validation accuracy (mean over seeds) at each hidden size, λ and learning rate.
 
     Args:
         jobs: a row a run, with the columns of GRID, outcome, best_val_acc and num_val.
@@ -156,16 +158,22 @@ def _finished_cells(runs: pd.DataFrame) -> dict[Place, Cell]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    best = runs.groupby(GRID)["best_val_acc"].max()
+    values = {"data.name", *(field.name for field in fields(Hyperparameters))} - {"seed"}
+    alike = runs.groupby([key for key in runs if key in values], dropna=False)
+    best = alike["best_val_acc"].mean().groupby(GRID).max()
     half_an_image = 0.5 / runs["num_val"].max()  # as an error, stands for 0 on the log scale
     errors = np.log((1 - best).clip(lower=half_an_image))
     shares = (errors.max() - errors) / ((errors.max() - errors.min()) or 1)
+    colours = colormaps["Blues"](0.05 + 0.8 * shares.to_numpy())
     return {
-        place: Cell(
-            "finished",
-            val_acc,
-            to_hex(colormaps["Blues"](0.05 + 0.8 * share)),
-            "#fff" if share > 0.6 else "#111",
-        )
-        for place, val_acc, share in zip(best.index, best, shares, strict=True)
+        place: Cell("finished", val_acc, to_hex(colour), _ink(colour))
+        for place, val_acc, colour in zip(best.index, best, colours, strict=True)
     }
+
+
+def _ink(colour: NDArray[np.float64]) -> str:
+    """Black or white, whichever has the higher contrast to a colour (RGB from 0 to 1; WCAG 2.1)."""
+    rgb = colour[:3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"

@@ -133,12 +133,18 @@ def test_nothing_runs_out_of_the_page(page: Browser, width: int) -> None:
 
 def contrast(page: Browser, selector: str) -> float:
     """Of a text against the page (WCAG 2.1, 1.4.3)."""
-    channels = page.run(
-        f"[getComputedStyle(document.querySelector('{selector}')).color, "
-        "getComputedStyle(document.body).backgroundColor]"
+    return contrast_of(
+        *page.run(
+            f"[getComputedStyle(document.querySelector('{selector}')).color, "
+            "getComputedStyle(document.body).backgroundColor]"
+        )
     )
+
+
+def contrast_of(*colours: str) -> float:
+    """Of two colours, as rgb(…)."""
     luminances = []
-    for text in channels:
+    for text in colours:
         rgb = np.array([int(n) for n in re.findall(r"\d+", text)[:3]]) / 255
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         luminances.append(float(linear @ [0.2126, 0.7152, 0.0722]))
@@ -150,6 +156,9 @@ def test_light_and_dark_can_be_read(page: Browser, scheme: str) -> None:
     page.prefer(prefers_color_scheme=scheme)
     for selector in ("h1", ".caption", ".runs th", ".drawing text", "figcaption"):
         assert contrast(page, selector) >= 4.5, selector
+    cells = "[...document.querySelectorAll('.heat td[style]')].map(getComputedStyle)"
+    for ink, colour in page.run(f"{cells}.map((style) => [style.color, style.backgroundColor])"):
+        assert contrast_of(ink, colour) >= 4.5, colour
     pixels = np.asarray(Image.open(io.BytesIO(page.picture())).convert("L"), float)
     assert (np.median(pixels) < 60) == (scheme == "dark")
 

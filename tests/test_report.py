@@ -26,7 +26,7 @@ from pipeline.choice import rank, wilson
 from pipeline.config import ROOT, DataConfig
 from pipeline.data import load_test
 from pipeline.drawings import draw_weights
-from pipeline.figures import duration, heatmaps, percent, show
+from pipeline.figures import GRID, duration, heatmaps, percent, show
 from pipeline.jobrun import JobSpec, Place
 from pipeline.model import Params, predict
 from pipeline.page import Report
@@ -464,18 +464,19 @@ def test_the_interval_is_wilsons(hits: int, n: int, low: float, high: float) -> 
     assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_a_heatmap_holds_the_best_of_each_cell() -> None:
+def test_a_heatmap_holds_the_best_of_each_cell_and_the_mean_over_seeds() -> None:
     jobs = pd.DataFrame(
         [
-            (8, 0, 0.1, "finished", 0.5, 100),
-            (8, 0, 0.1, "finished", 0.7, 100),
-            (8, 0, 0.1, "diverged", None, 100),
-            (8, 0, 1e9, "diverged", None, 100),
-            (8, 1e-4, 0.1, "finished", 1.0, 100),
-            (16, 0, 0.1, "unfinished", None, 100),
-            ("abc", 0, 0.1, "failed", None, None),
+            (8, 0, 0.1, 50, 0, "finished", 0.9, 100),  # a lucky seed
+            (8, 0, 0.1, 50, 1, "finished", 0.1, 100),
+            (8, 0, 0.1, 100, 0, "finished", 0.7, 100),
+            (8, 0, 0.1, 100, 0, "diverged", None, 100),
+            (8, 0, 1e9, 100, 0, "diverged", None, 100),
+            (8, 1e-4, 0.1, 100, 0, "finished", 1.0, 100),
+            (16, 0, 0.1, 100, 0, "unfinished", None, 100),
+            ("abc", 0, 0.1, 100, 0, "failed", None, None),
         ],
-        columns=["hidden_size", "l2_reg", "learning_rate", "outcome", "best_val_acc", "num_val"],
+        columns=[*GRID, "batch_size", "seed", "outcome", "best_val_acc", "num_val"],
     )
     small, large = heatmaps(jobs)
     assert (small.hidden_size, large.hidden_size) == (8, 16)
