@@ -31,13 +31,21 @@ HEADINGS = {
     "gap": "gap to val_acc",
     "seconds": "time",
     "diverged_epoch": "in epoch",
+    "n": "seeds",
+    "mean": "val_acc",
+    "std": "deviation",
+    "low": "95 % from",
+    "high": "to",
+    "cost": "multiply-adds",
+    "p_adjusted": "p",
+    "could_be_best": "could be best",
 }
 
 
 class Table(NamedTuple):
-    """The jobs of one outcome, as texts."""
+    """The jobs of one outcome, or the configurations, as texts."""
 
-    outcome: str
+    name: str  # the outcome, or "compared"
     header: list[str]
     rows: list[list[str]]
     keys: list[list[float | None]]  # to sort by, where a text is not the number that it shows
@@ -92,6 +100,11 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "train_acc": percent,
     "gap": percent,
     "seconds": duration,
+    "mean": percent,
+    "std": percent,
+    "low": percent,
+    "high": percent,
+    "p_adjusted": "{:.2g}".format,
 }
 
 
@@ -106,20 +119,36 @@ def tables(jobs: pd.DataFrame, varied: Sequence[str]) -> list[Table]:
     for outcome, columns in COLUMNS.items():
         runs = jobs[jobs["outcome"] == outcome]
         keys = ["rank" if outcome == "finished" else "job", *varied, *columns, "name"]
-        values = [
-            list(zip(keys, row, strict=True))
-            for row in runs[keys].astype(object).itertuples(index=False)
-        ]
-        if values:
-            found.append(
-                Table(
-                    outcome,
-                    header=[HEADINGS.get(key, key) for key in keys],
-                    rows=[[_cell_text(key, value) for key, value in row] for row in values],
-                    keys=[[_cell_key(key, value) for key, value in row] for row in values],
-                )
-            )
+        if len(runs):
+            found.append(_table(outcome, runs[keys]))
     return found
+
+
+def comparison(configurations: pd.DataFrame) -> Table:
+    """Each configuration, how good it is, and whether it could be the best; the chosen one first.
+
+    Args:
+        configurations: the table of `pipeline.significance.compare`.
+    """
+    could = ["no" if worse else "yes" for worse in configurations["worse"]]
+    p_values = [np.nan, *configurations["p_adjusted"][1:]]
+    rows = configurations.assign(could_be_best=["chosen", *could[1:]], p_adjusted=p_values)
+    of_seeds = ["n", "std"] if (rows["n"] > 1).any() else []
+    keys = ["configuration", "mean", *of_seeds, "low", "high", "cost", "p_adjusted"]
+    return _table("compared", rows[[*keys, "could_be_best"]])
+
+
+def _table(name: str, rows: pd.DataFrame) -> Table:
+    values = [
+        list(zip(rows.columns, row, strict=True))
+        for row in rows.astype(object).itertuples(index=False)
+    ]
+    return Table(
+        name,
+        header=[HEADINGS.get(key, key) for key in rows.columns],
+        rows=[[_cell_text(key, value) for key, value in row] for row in values],
+        keys=[[_cell_key(key, value) for key, value in row] for row in values],
+    )
 
 
 def _cell_text(key: str, value: Any) -> str:

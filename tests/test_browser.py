@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import socket
@@ -113,13 +114,23 @@ def test_columns_of_numbers_are_sorted_as_numbers(page: Browser) -> None:
 
 
 def test_words_in_the_field_filter(page: Browser) -> None:
-    field = "document.querySelector('.filter input')"
+    bar = "document.querySelector('.finished').parentElement.previousElementSibling"
+    field = f"{bar}.querySelector('input')"
     page.run(f"{field}.value = 'H=16 lr=0.3'; {field}.dispatchEvent(new Event('input'))")
     assert set(column(page, heading(page, "H"))) == {"16"}
     assert len(column(page, 1)) == 2
     assert "2 of 12" in page.text()
     page.run(f"{field}.value = ''; {field}.dispatchEvent(new Event('input'))")
     assert len(column(page, 1)) == len(GRID)
+
+
+def test_what_could_be_best_is_a_table_to_filter_too(page: Browser, written: Report) -> None:
+    facts = json.loads((written.folder / "report.json").read_text())["evidence"]
+    field = "document.querySelector('.filter input')"
+    page.run(f"{field}.value = 'no'; {field}.dispatchEvent(new Event('input'))")
+    rows = "[...document.querySelectorAll('.compared tbody tr:not([hidden])')]"
+    worse = page.run(f"{rows}.map((row) => row.cells[0].textContent)")
+    assert worse == [r["configuration"] for r in facts["configurations"] if r["worse"]]
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -190,7 +190,9 @@ BAD = {
     json.dumps({"inputs": np.full(SHAPE, -1).tolist()}): "from 0 to 16",
     json.dumps({"inputs": np.full(SHAPE, np.nan).tolist()}): "NaN",
     json.dumps({"inputs": np.full(SHAPE, True).tolist()}): "numbers",
+    json.dumps({"inputs": np.full(SHAPE, 1).tolist()}).replace("1", "true", 1): "but numbers",
     json.dumps({"inputs": np.full(SHAPE, 1 << 70).tolist()}): "numbers",
+    '{"inputs": [' + "0," * (1 << 25) + "0]}": "larger than 64 MiB",
 }
 
 
