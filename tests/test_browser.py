@@ -178,6 +178,11 @@ def test_it_prints(page: Browser) -> None:
     pdf = page.pdf()
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+    page.prefer("print", prefers_color_scheme="dark")
+    shown = "getComputedStyle(document.querySelector('{}')).{}"
+    assert page.run(shown.format("body", "backgroundColor")) == "rgb(255, 255, 255)"
+    assert page.run(shown.format(".filter", "display")) == "none"
+    page.prefer()
 
 
 def test_it_is_whole_without_javascript(browser: Browser, written: Report) -> None:
