@@ -132,6 +132,8 @@ def test_what_cannot_be_promoted_is_one_sentence(
             main([*arguments, "--tracking-uri", store.uri])
         assert isinstance(end.value.code, str)
         assert "\n" not in end.value.code
+    with pytest.raises(SystemExit, match="there is no run 'nonsense' in"):
+        main(["--run", "nonsense", "--tracking-uri", store.uri])
     missing = tmp_path / "no.db"
     with pytest.raises(SystemExit, match="there is no store"):
         main(["--tracking-uri", f"sqlite:///{missing}"])
