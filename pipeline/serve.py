@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ def _inputs_of(body: bytes) -> Any:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the request is no JSON ({error})") from None
+        said = str(error).partition(";")[0]
+        raise BadRequestError(f"the request is no JSON ({said})") from None
     if not isinstance(request, dict) or set(request) != {"inputs"}:
         raise BadRequestError('the request must be {"inputs": …}, with no other key')
     if b"true" in body or b"false" in body:  # NumPy would take them for 1 and 0 among numbers
@@ -169,6 +171,15 @@ def _predict(body: bytes, served: Served) -> dict[str, Any]:
     return {"predictions": predictions, "model": served.champion._asdict()}
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port, or end with one sentence."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        sys.exit(f"port {port} of {host} cannot be had ({error}): choose another, as in PORT=8001")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(
@@ -183,12 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         served = load_champion(Store.existing(options.tracking_uri), options.name)
     except PipelineError as error:
         sys.exit(str(error))
+    listener = listen(options.host, options.port)
     champion = served.champion
     print(f"{champion.name} version {champion.version}: http://{options.host}:{options.port}")
     local = ["127.0.0.1", "localhost"]
     hosts = local if options.host in local else ["*"]
     app = application(served, hosts)
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -209,6 +209,8 @@ def test_a_screen_reader_finds_its_way(page: Browser) -> None:
     assert all(roles.get("image", [])), "a picture without a text"
     assert all(roles["region"])
     assert len(roles["columnheader"]) > 12
+    fields = [name for name in roles["searchbox"] if name]
+    assert fields == ["Filter: All configurations", "Filter: Finished jobs", *fields[2:]]
 
 
 @pytest.mark.skipif("CIFAR10_DIR" not in os.environ, reason="CIFAR10_DIR is not set")

@@ -23,6 +23,7 @@ from pipeline.data import SOURCES, as_images, load_test
 from pipeline.model import predict
 from pipeline.promote import find, main, promote
 from pipeline.registry import Registry
+from pipeline.serve import listen
 from pipeline.tracking import Store
 from tests.conftest import DIGITS
 from tests.test_report import train_sweep
@@ -204,6 +205,11 @@ def test_a_bad_request_gets_one_sentence(url: str, body: str) -> None:
     assert answer.status_code == 400
     assert BAD[body] in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
+
+
+def test_a_port_that_is_taken_is_one_sentence(url: str) -> None:
+    with pytest.raises(SystemExit, match=r"port \d+ of 127.0.0.1 cannot be had .*PORT="):
+        listen("127.0.0.1", int(url.rpartition(":")[2]))
 
 
 def test_it_says_what_it_takes_and_answers_under_its_own_name_alone(url: str) -> None:
