@@ -48,7 +48,7 @@ def pair(models: pd.DataFrame, hits: Hits, chosen: Seeds, others: Sequence[Seeds
     shared = [[seed for seed in chosen if seed in other] for other in others]
     if max(map(len, shared)) > 1:
         accuracy, noise = models["best_val_acc"].to_numpy(float), seed_noise(_better_half(models))
-        if not noise[1]:
+        if not noise[1]:  # a half of two configurations is one
             noise = seed_noise(models)
     for i, seeds in enumerate(shared):
         if len(seeds) > 1:
@@ -82,10 +82,9 @@ def _over_seeds(
     Student's test over a few seeds has next to no power after a correction for many comparisons
     (two differences: t must exceed 10,000), and knows nothing of how the images were drawn. So
     the variance over seeds is the larger of the pair's own and the pooled one (`seed_noise`) of the
-    better half, for which of K = 2 they are the same: bad configurations, as of a learning rate
-    that is too high, vary far more, and would hide all differences. The variance of the mean
-    difference over images is added: the quasi-F for two random factors of Clark (1973), degrees of
-    freedom by Satterthwaite (1946).
+    better half of all: bad configurations, as of a learning rate that is too high, vary far more,
+    and would hide every difference. The variance of the mean difference over images is added: the
+    quasi-F for two random factors of Clark (1973), degrees of freedom by Satterthwaite (1946).
     """
     from scipy.stats import t, ttest_rel
 
