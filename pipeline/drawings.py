@@ -102,7 +102,7 @@ def draw_curves(models: Sequence[Curves], quantity: str) -> str:
 
     Validation is a full line with a marker at the best epoch, training a broken line.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     with _chart(quantity) as drawing:
         axes = drawing.axes
@@ -113,6 +113,7 @@ def draw_curves(models: Sequence[Curves], quantity: str) -> str:
         else:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         # The best model is drawn last, on top.
         for model, colour, marker in list(zip(models, COLOURS, MARKERS, strict=False))[::-1]:
             epochs, best = model.metrics.index, model.best_epoch

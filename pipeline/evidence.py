@@ -149,7 +149,22 @@ def load_hits(store: Store, run_id: str, num_val: int) -> NDArray[np.bool_]:
     return read_arrays(store, run_id, "val_hits.npz", unpack)
 
 
-def in_words(evidence: Evidence) -> Iterator[str]:
+def accuracy_in_words(best: Best, evidence: Evidence | None) -> str:
+    """How good the chosen model is on the validation images, and how sure that is."""
+    first = evidence.verdict.table.iloc[0] if evidence else None
+    if first is None or first["n"] == 1:
+        low, high = best.val_acc_ci95
+        return (
+            f"{percent(best.val_acc)} (95 % Wilson interval: {percent(low)} to {percent(high)}, "
+            f"{best.num_val:,} images)"
+        )
+    return (
+        f"{percent(first['mean'])} (mean over {first['n']} seeds, 95 % t interval: "
+        f"{percent(first['low'])} to {percent(first['high'])}, {best.num_val:,} images)"
+    )
+
+
+def in_words(evidence: Evidence, best: Best) -> Iterator[str]:
     """What the statistics say, a sentence each."""
     table, correction = evidence.verdict.table, evidence.correction
     if len(table) > 1:
@@ -157,8 +172,8 @@ def in_words(evidence: Evidence) -> Iterator[str]:
         if first["n"] > 1:
             yield (
                 f"Chosen by the mean over {first['n']} seeds: {percent(first['mean'])}, standard "
-                f"deviation {percent(first['std'])}, 95 % t interval {percent(first['low'])} to "
-                f"{percent(first['high'])}."
+                f"deviation {percent(first['std'])}; the model is that of its best seed, which has "
+                f"{percent(best.val_acc)}."
             )
         alike = len(evidence.verdict.together) - 1
         if alike:
@@ -172,10 +187,11 @@ def in_words(evidence: Evidence) -> Iterator[str]:
                 f"It is better than each of the other {len(table) - 1} configurations (paired "
                 "tests on the same validation images, Holm's correction, 5 %)."
             )
+        raw, corrected = percent(correction.raw), percent(correction.corrected)
+        instead = f"{corrected} instead of {raw}" if corrected != raw else f"still {raw}"
         yield (
             f"The highest of {len(table)} accuracies is partly luck: without that, expect "
-            f"{percent(correction.corrected)} instead of {percent(correction.raw)} (bootstrap of "
-            "the whole choice over validation images)."
+            f"{instead} (bootstrap of the whole choice over validation images)."
         )
     shares = evidence.importance.shares.head(NAMED)
     if len(shares):
@@ -219,4 +235,4 @@ def of_sweep(
         evidence = gather_evidence(store, jobs, best, command)
     except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store may hold anything
         return None, [f"How the models compare is not known: {' '.join(str(error).split())}."]
-    return evidence, list(in_words(evidence))
+    return evidence, list(in_words(evidence, best))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pipeline.config import short
+from pipeline.config import Hyperparameters, short
 
 GRID = ["hidden_size", "l2_reg", "learning_rate"]  # a panel, a row and a column of the heatmaps
 
@@ -31,13 +33,21 @@ HEADINGS = {
     "seconds": "time",
     "diverged_epoch": "in epoch",
     "halted_epoch": "after epoch",
+    "n": "seeds",
+    "mean": "val_acc",
+    "std": "deviation",
+    "low": "95 % from",
+    "high": "to",
+    "cost": "multiply-adds",
+    "p_adjusted": "p",
+    "could_be_best": "could be best",
 }
 
 
 class Table(NamedTuple):
-    """The jobs of one outcome, as texts."""
+    """The jobs of one outcome, or the configurations, as texts."""
 
-    outcome: str
+    name: str  # the outcome, or "compared"
     header: list[str]
     rows: list[list[str]]
     keys: list[list[float | None]]  # to sort by, where a text is not the number that it shows
@@ -51,7 +61,7 @@ class Cell(NamedTuple):
     """The runs at one λ and learning rate of a heatmap."""
 
     outcome: str = ""  # of the best of them; "": there are none
-    val_acc: float | None = None  # the highest, if one finished
+    val_acc: float | None = None  # mean over seeds; the highest, if other values were swept too
     colour: str = "transparent"
     ink: str = "inherit"  # readable on that colour
 
@@ -92,6 +102,11 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "train_acc": percent,
     "gap": percent,
     "seconds": duration,
+    "mean": percent,
+    "std": percent,
+    "low": percent,
+    "high": percent,
+    "p_adjusted": "{:.2g}".format,
 }
 
 
@@ -106,20 +121,36 @@ def tables(jobs: pd.DataFrame, varied: Sequence[str]) -> list[Table]:
     for outcome, columns in COLUMNS.items():
         runs = jobs[jobs["outcome"] == outcome]
         keys = ["rank" if outcome == "finished" else "job", *varied, *columns, "name"]
-        values = [
-            list(zip(keys, row, strict=True))
-            for row in runs[keys].astype(object).itertuples(index=False)
-        ]
-        if values:
-            found.append(
-                Table(
-                    outcome,
-                    header=[HEADINGS.get(key, key) for key in keys],
-                    rows=[[_cell_text(key, value) for key, value in row] for row in values],
-                    keys=[[_cell_key(key, value) for key, value in row] for row in values],
-                )
-            )
+        if len(runs):
+            found.append(_table(outcome, runs[keys]))
     return found
+
+
+def comparison(configurations: pd.DataFrame) -> Table:
+    """Each configuration, how good it is, and whether it could be the best; the chosen one first.
+
+    Args:
+        configurations: the table of `pipeline.significance.compare`.
+    """
+    could = ["no" if worse else "yes" for worse in configurations["worse"]]
+    p_values = [np.nan, *configurations["p_adjusted"][1:]]
+    rows = configurations.assign(could_be_best=["chosen", *could[1:]], p_adjusted=p_values)
+    of_seeds = ["n", "std"] if (rows["n"] > 1).any() else []
+    keys = ["configuration", "mean", *of_seeds, "low", "high", "cost", "p_adjusted"]
+    return _table("compared", rows[[*keys, "could_be_best"]])
+
+
+def _table(name: str, rows: pd.DataFrame) -> Table:
+    values = [
+        list(zip(rows.columns, row, strict=True))
+        for row in rows.astype(object).itertuples(index=False)
+    ]
+    return Table(
+        name,
+        header=[HEADINGS.get(key, key) for key in rows.columns],
+        rows=[[_cell_text(key, value) for key, value in row] for row in values],
+        keys=[[_cell_key(key, value) for key, value in row] for row in values],
+    )
 
 
 def _cell_text(key: str, value: Any) -> str:
@@ -131,7 +162,7 @@ def _cell_key(key: str, value: Any) -> float | None:
 
 
 def heatmaps(jobs: pd.DataFrame) -> list[Heatmap]:
-    """The best validation accuracy at each hidden size, λ and learning rate.
+    """The best validation accuracy (mean over seeds) at each hidden size, λ and learning rate.
 
     Args:
         jobs: a row a run, with the columns of GRID, outcome, best_val_acc and num_val.
@@ -158,16 +189,22 @@ def _finished_cells(runs: pd.DataFrame) -> dict[Place, Cell]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    best = runs.groupby(GRID)["best_val_acc"].max()
+    values = {"data.name", *(field.name for field in fields(Hyperparameters))} - {"seed"}
+    alike = runs.groupby([key for key in runs if key in values], dropna=False)
+    best = alike["best_val_acc"].mean().groupby(GRID).max()
     half_an_image = 0.5 / runs["num_val"].max()  # as an error, stands for 0 on the log scale
     errors = np.log((1 - best).clip(lower=half_an_image))
     shares = (errors.max() - errors) / ((errors.max() - errors.min()) or 1)
+    colours = colormaps["Blues"](0.05 + 0.8 * shares.to_numpy())
     return {
-        place: Cell(
-            "finished",
-            val_acc,
-            to_hex(colormaps["Blues"](0.05 + 0.8 * share)),
-            "#fff" if share > 0.6 else "#111",
-        )
-        for place, val_acc, share in zip(best.index, best, shares, strict=True)
+        place: Cell("finished", val_acc, to_hex(colour), _ink(colour))
+        for place, val_acc, colour in zip(best.index, best, colours, strict=True)
     }
+
+
+def _ink(colour: NDArray[np.float64]) -> str:
+    """Black or white, whichever has the higher contrast to a colour (RGB from 0 to 1; WCAG 2.1)."""
+    rgb = colour[:3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"

@@ -30,8 +30,8 @@ from pipeline.drawings import (
     draw_parallel,
     draw_weights,
 )
-from pipeline.evidence import Evidence, as_facts
-from pipeline.figures import GRID, heatmaps, percent, show, tables
+from pipeline.evidence import Evidence, accuracy_in_words, as_facts
+from pipeline.figures import GRID, HEADINGS, Table, comparison, heatmaps, percent, show, tables
 from pipeline.model import Params
 from pipeline.portrait import Portrait
 from pipeline.tracking import Store, Sweep
@@ -57,6 +57,7 @@ class Report:
 
     sweep: str
     folder: Path  # of report.html, report.md, report.csv and report.json
+    answer: tuple[str, ...]  # three lines; one if there is no best
     jobs: str  # how many had which outcome
     missing: tuple[str, ...]  # which have no result, why, and how to train just those
     evidence: tuple[str, ...]  # how sure the choice is, what mattered, what to try next
@@ -75,7 +76,7 @@ def gather(
     command: str,
     jobs: pd.DataFrame,
     evidence: Evidence | None,
-    portrait: Portrait | None,
+    look: tuple[Portrait, Dataset] | None,
 ) -> dict[str, Any]:
     """All facts of a report, as JSON has them."""
 
@@ -96,7 +97,7 @@ def gather(
         "against": asdict(report.beside) if report.beside else None,
         "notes": [*report.missing, *report.evidence],
         "evidence": as_facts(evidence) if evidence else None,
-        "portrait": _portrait_facts(portrait) if portrait else None,
+        "portrait": _portrait_facts(*look) if look else None,
         "runs": records(jobs),
         "halted": apart("halted", epoch="halted_epoch", best_val_acc="best_val_acc"),
         "diverged": apart("diverged", epoch="diverged_epoch"),
@@ -105,12 +106,13 @@ def gather(
     }
 
 
-def _portrait_facts(portrait: Portrait) -> dict[str, Any]:
+def _portrait_facts(portrait: Portrait, data: Dataset) -> dict[str, Any]:
     return {
         "train_acc": portrait.train_acc,
         "generalisation_gap": portrait.gap,
         "dead_units": portrait.dead,
         "update_ratio": dict(zip(("W1", "W2"), portrait.updates, strict=True)),
+        "classes": list(data.classes),
         "confusion": portrait.confusion.tolist(),
         "mistakes": [
             {key: value for key, value in mistake._asdict().items() if key in MISTAKE}
@@ -119,19 +121,16 @@ def _portrait_facts(portrait: Portrait) -> dict[str, Any]:
     }
 
 
-def answer(report: Report) -> list[str]:
-    """The report in three lines; in one if there is no best model."""
-    best = report.best
-    if best is None:
-        return [report.problem or ""]
-    low, high = best.val_acc_ci95
+def answer(jobs: pd.DataFrame, best: Best, evidence: Evidence | None) -> tuple[str, ...]:
+    """The report in three lines; the best model is the first row of `jobs`."""
+    row = jobs.iloc[0]
+    values = [f"{HEADINGS.get(key, key)}={show(row[key])}" for key in varied(jobs)]
     test = f"unknown: {best.test_problem}" if best.test_acc is None else percent(best.test_acc)
-    return [
-        f"Best model: H={best.hidden_size}, λ={show(best.l2_reg)}, lr={show(best.learning_rate)}",
-        f"Validation accuracy: {percent(best.val_acc)} "
-        f"(95 % interval: {percent(low)} to {percent(high)}, {best.num_val:,} images)",
+    return (
+        f"Best model: {', '.join(values)}",
+        f"Validation accuracy: {accuracy_in_words(best, evidence)}",
         f"Test accuracy: {test}",
-    ]
+    )
 
 
 def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -147,34 +146,60 @@ def settings(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def description(report: Report) -> str:
     """The answer and what one should know about it, as Markdown."""
-    lines = [f"**{_escaped(line)}**  " for line in answer(report)]
+    lines = [f"**{_escaped(line)}**  " for line in report.answer]
     lines += ["", *(f"- {_escaped(note)}" for note in (*report.missing, *report.evidence))]
     return "\n".join(lines)
 
 
-def links(sweep: Sweep, best: Best | None, pictures: Sequence[str]) -> list[str]:
-    """Lines of Markdown that lead from a sweep in the UI to its chosen run, report and pictures."""
+def in_ui(report: Report, sweep: Sweep, pictures: Sequence[str]) -> str:
+    """What the UI shows with a sweep, as Markdown: of a long text it folds all but the first lines.
+
+    The answer, links to the chosen run and the report, what one should know, and the pictures.
+    """
+    said, _, known = description(report).partition("\n\n")
     runs = f"#/experiments/{sweep.experiment_id}/runs"
     artifact = f"get-artifact?run_uuid={sweep.run_id}&path=report%2F"
-    chosen = [f"[The chosen run]({runs}/{best.run_id})"] if best else []
-    lines = [" · ".join([*chosen, f"[The report]({runs}/{sweep.run_id}/artifacts/report)"])]
-    return [*lines, "", " ".join(f"![{name}]({artifact}{name})" for name in pictures)]
+    chosen = [f"[The chosen run]({runs}/{report.best.run_id})"] if report.best else []
+    links = " · ".join([*chosen, f"[The report]({runs}/{sweep.run_id}/artifacts/report)"])
+    shown = " ".join(f"![{name}]({artifact}{name})" for name in pictures)
+    return "\n\n".join([said, links, known, shown])
 
 
-def markdown(report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame) -> str:
+def markdown(
+    report: Report, facts: Mapping[str, Any], jobs: pd.DataFrame, drawings: Mapping[str, Any]
+) -> str:
     """The report as Markdown: all but the drawings."""
     lines = [f"# Report of sweep {_escaped(report.sweep)}", "", description(report)]
     if report.beside:
         beside = [("", report.sweep, report.beside.sweep), ("---",) * 3, *report.beside.rows]
         lines += ["", f"## Against {_escaped(report.beside.sweep)}", "", report.beside.verdict, ""]
         lines += [f"| {' | '.join(map(_escaped, row))} |" for row in beside]
+    if drawings["compared"]:
+        lines += ["", "## All configurations", "", *_rows(drawings["compared"])]
+    if look := drawings["look"]:
+        lines += ["", "## The chosen model", ""]
+        lines += [f"- {key}: {_escaped(value)}" for key, value in look["figures"]]
+        lines += ["", "Validation images: a row for each class, a column for each prediction.", ""]
+        lines += _rows(_confusion(look))
     for table in tables(jobs, varied(jobs)):
-        rows = [table.header, ["---"] * len(table.header), *table.rows]
-        lines += ["", f"## {table.outcome.capitalize()} jobs", ""]
-        lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+        lines += ["", f"## {table.name.capitalize()} jobs", "", *_rows(table)]
     lines += ["", "## What was run", ""]
     lines += [f"- {key}: {_escaped(value)}" for key, value in settings(facts)]
     return "\n".join(lines) + "\n"
+
+
+def _rows(table: Table) -> list[str]:
+    rows = [table.header, ["---"] * len(table.header), *table.rows]
+    return [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+
+
+def _confusion(look: Mapping[str, Any]) -> Table:
+    header = ["class", *look["classes"], "accuracy"]
+    rows = [
+        [name, *(str(count) for count, _ in cells), recall[0] if recall else "–"]
+        for name, cells, recall in look["rows"]
+    ]
+    return Table("confusion", header, rows, [])
 
 
 def html(
@@ -194,7 +219,7 @@ def html(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         report=report,
-        answer=answer(report),
+        answer=report.answer,
         notes=facts["notes"],
         settings=settings(facts),
         tables=tables(jobs, varied(jobs)),
@@ -239,6 +264,7 @@ def draw(
         "first_layer": first_layer,
         "marginals": draw_marginals(evidence.importance.marginals) if evidence and several else {},
         "overview": _overview(evidence) if evidence and several else [],
+        "compared": comparison(evidence.verdict.table) if evidence and several else None,
         "look": _look(*look) if look else None,
     }
 

@@ -34,6 +34,7 @@ for (const table of document.querySelectorAll(".runs")) {
   const field = document.createElement("input"), count = document.createElement("output");
   bar.className = "filter";
   field.type = "search";
+  field.ariaLabel = `Filter: ${table.parentElement.ariaLabel}`;  // for a screen reader, of which table
   label.append("Filter: ", field);
   bar.append(label, count);
   table.parentElement.before(bar);

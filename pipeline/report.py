@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,10 +30,10 @@ from pipeline.choice import (
 )
 from pipeline.config import PipelineError, default_tracking_uri, outputs_dir
 from pipeline.data import Dataset
-from pipeline.evidence import Evidence, head_to_head, of_sweep
+from pipeline.evidence import Evidence, accuracy_in_words, head_to_head, of_sweep
 from pipeline.figures import percent, show
 from pipeline.model import Params
-from pipeline.page import Beside, Report, answer, description, draw, gather, html, links, markdown
+from pipeline.page import Beside, Report, answer, draw, gather, html, in_ui, markdown
 from pipeline.portrait import Portrait, portrait_of
 from pipeline.tracking import Store, Sweep
 
@@ -110,6 +109,7 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
     report = Report(
         sweep=sweep.name,
         folder=out / folder_name(name),
+        answer=answer(jobs, best, found.evidence) if best else (no_best(jobs),),
         jobs=counted(jobs),
         missing=tuple(missing(jobs, sweep.command)),
         evidence=tuple(found.sentences),
@@ -117,12 +117,17 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
         problem=None if best else no_best(jobs),
         beside=beside,
     )
-    facts = gather(report, sweep.command, jobs, found.evidence, found.look and found.look[0])
+    facts = gather(report, sweep.command, jobs, found.evidence, found.look)
     drawings = draw(store, jobs, found.weights, found.evidence, found.look)
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.csv": jobs.to_csv(index=False),
-        "report.md": markdown(report, facts, jobs),
+        **(
+            {"configurations.csv": found.evidence.configurations.to_csv(index=False)}
+            if found.evidence
+            else {}
+        ),
+        "report.md": markdown(report, facts, jobs, drawings),
         "report.html": html(report, facts, jobs, drawings),
         **{f"{name}.svg": svg for name, svg in drawings["curves"].items()},
         **{f"{name}.svg": svg for name, _, _, svg in drawings["overview"]},
@@ -136,8 +141,7 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
         ) from error
     if against is None:
         pictures = [name for name in files if name.endswith(".svg")]
-        text = "\n".join([*links(sweep, best, pictures), "", description(report)])
-        store.describe(sweep, text, best.run_id if best else None)
+        store.describe(sweep, in_ui(report, sweep, pictures), best.run_id if best else None)
     return report
 
 
@@ -170,15 +174,11 @@ def _which(store: Store, ours: Assessed, theirs: Assessed) -> str:
 
 def _in_short(found: Assessed) -> list[tuple[str, str]]:
     best, evidence, first = found.best, found.evidence, found.jobs[:1]
-    low, high = best.val_acc_ci95 if best else (math.nan, math.nan)
     shares = evidence.importance.shares if evidence else pd.DataFrame()
     return [
         ("Jobs", counted(found.jobs)),
         ("Best model", best.name if best else "–"),
-        (
-            "Validation accuracy",
-            f"{percent(best.val_acc)} ({percent(low)} to {percent(high)})" if best else "–",
-        ),
+        ("Validation accuracy", accuracy_in_words(best, evidence) if best else "–"),
         ("Without luck", percent(evidence.correction.corrected) if evidence else "–"),
         ("Test accuracy", percent(best.test_acc) if best and best.test_acc is not None else "–"),
         (
@@ -196,7 +196,7 @@ def _in_short(found: Assessed) -> list[tuple[str, str]]:
 def summary_lines(report: Report) -> list[str]:
     """What to print when a report has been written."""
     return [
-        *answer(report),
+        *report.answer,
         report.jobs,
         *([f"Against {report.beside.sweep}: {report.beside.verdict}"] if report.beside else []),
         *report.missing,

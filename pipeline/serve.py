@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from pipeline.registry import ALIAS, Champion, Registry
 from pipeline.tracking import Store
 
 MAX_BYTES = 1 << 26  # of a request: some 5,000 colour images of 32 × 32 pixels
+NOT_NUMBERS = "inputs must be numbers, and nothing but numbers, in nested lists"
 
 
 class BadRequestError(Exception):
@@ -88,7 +90,7 @@ def as_images(inputs: Any, served: Served) -> NDArray[np.uint8]:
             f"inputs must be numbers in equally long lists ({str(error).partition('.')[0]})"
         ) from None
     if pixels.dtype.kind not in "iuf":
-        raise BadRequestError("inputs must be numbers, and nothing but numbers, in nested lists")
+        raise BadRequestError(NOT_NUMBERS)
     shape = served.image_shape
     if pixels.shape == shape:
         pixels = pixels[None]
@@ -125,8 +127,7 @@ def application(served: Served, hosts: Sequence[str]) -> Starlette:
 
     async def predict(request: Request) -> Response:
         try:
-            inputs = _inputs_of(await _body_of(request))
-            answer = await run_in_threadpool(_predict, inputs, served)
+            answer = await run_in_threadpool(_predict, await _body_of(request), served)
         except BadRequestError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         return JSONResponse(answer)
@@ -138,33 +139,45 @@ def application(served: Served, hosts: Sequence[str]) -> Starlette:
 
 
 async def _body_of(request: Request) -> bytes:
-    body = b""
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BYTES:
             raise BadRequestError(
                 f"the request is larger than {MAX_BYTES >> 20} MiB: send less at once"
             )
-    return body
+    return bytes(body)
 
 
 def _inputs_of(body: bytes) -> Any:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the request is no JSON ({error})") from None
+        said = str(error).partition(";")[0]
+        raise BadRequestError(f"the request is no JSON ({said})") from None
     if not isinstance(request, dict) or set(request) != {"inputs"}:
         raise BadRequestError('the request must be {"inputs": …}, with no other key')
+    if b"true" in body or b"false" in body:  # NumPy would take them for 1 and 0 among numbers
+        raise BadRequestError(NOT_NUMBERS)
     return request["inputs"]
 
 
-def _predict(inputs: Any, served: Served) -> dict[str, Any]:
-    found = served.model.predict(as_images(inputs, served))
+def _predict(body: bytes, served: Served) -> dict[str, Any]:
+    found = served.model.predict(as_images(_inputs_of(body), served))
     predictions = [
         {"class": str(name), "probabilities": dict(zip(served.classes, row, strict=True))}
         for name, row in zip(found["class"], found["probabilities"].tolist(), strict=True)
     ]
     return {"predictions": predictions, "model": served.champion._asdict()}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port, or end with one sentence."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        sys.exit(f"port {port} of {host} cannot be had ({error}): choose another, as in PORT=8001")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -181,12 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         served = load_champion(Store.existing(options.tracking_uri), options.name)
     except PipelineError as error:
         sys.exit(str(error))
+    listener = listen(options.host, options.port)
     champion = served.champion
     print(f"{champion.name} version {champion.version}: http://{options.host}:{options.port}")
     local = ["127.0.0.1", "localhost"]
     hosts = local if options.host in local else ["*"]
     app = application(served, hosts)
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 if __name__ == "__main__":

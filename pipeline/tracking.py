@@ -316,7 +316,15 @@ class Store:
     @says_why
     def run(self, run_id: str) -> pd.DataFrame:
         """One job's run, in the columns of `runs`."""
-        run = self.client.get_run(run_id)
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise TrackingError(
+                f"there is no run {run_id!r} in {self.uri}: the page of each run in make ui "
+                "shows its ID"
+            ) from error
         row = _as_row(run, run.data.tags.get("job", "0"))
         self._artifact_uris[run_id] = row.pop("artifact_uri")
         return pd.DataFrame([row])

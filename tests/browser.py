@@ -105,10 +105,10 @@ class Browser:
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
         )
 
-    def prefer(self, **features: str) -> None:
-        """Set what the reader prefers, as prefers_color_scheme="dark"."""
+    def prefer(self, media: str = "", **features: str) -> None:
+        """Set what the reader prefers, as prefers_color_scheme="dark", on `media` as "print"."""
         wanted = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
-        self.ask("Emulation.setEmulatedMedia", features=wanted)
+        self.ask("Emulation.setEmulatedMedia", media=media, features=wanted)
 
     def picture(self) -> bytes:
         """The whole page as PNG."""

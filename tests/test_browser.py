@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import socket
@@ -113,13 +114,23 @@ def test_columns_of_numbers_are_sorted_as_numbers(page: Browser) -> None:
 
 
 def test_words_in_the_field_filter(page: Browser) -> None:
-    field = "document.querySelector('.filter input')"
+    bar = "document.querySelector('.finished').parentElement.previousElementSibling"
+    field = f"{bar}.querySelector('input')"
     page.run(f"{field}.value = 'H=16 lr=0.3'; {field}.dispatchEvent(new Event('input'))")
     assert set(column(page, heading(page, "H"))) == {"16"}
     assert len(column(page, 1)) == 2
     assert "2 of 12" in page.text()
     page.run(f"{field}.value = ''; {field}.dispatchEvent(new Event('input'))")
     assert len(column(page, 1)) == len(GRID)
+
+
+def test_what_could_be_best_is_a_table_to_filter_too(page: Browser, written: Report) -> None:
+    facts = json.loads((written.folder / "report.json").read_text())["evidence"]
+    field = "document.querySelector('.filter input')"
+    page.run(f"{field}.value = 'no'; {field}.dispatchEvent(new Event('input'))")
+    rows = "[...document.querySelectorAll('.compared tbody tr:not([hidden])')]"
+    worse = page.run(f"{rows}.map((row) => row.cells[0].textContent)")
+    assert worse == [r["configuration"] for r in facts["configurations"] if r["worse"]]
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -133,12 +144,18 @@ def test_nothing_runs_out_of_the_page(page: Browser, width: int) -> None:
 
 def contrast(page: Browser, selector: str) -> float:
     """Of a text against the page (WCAG 2.1, 1.4.3)."""
-    channels = page.run(
-        f"[getComputedStyle(document.querySelector('{selector}')).color, "
-        "getComputedStyle(document.body).backgroundColor]"
+    return contrast_of(
+        *page.run(
+            f"[getComputedStyle(document.querySelector('{selector}')).color, "
+            "getComputedStyle(document.body).backgroundColor]"
+        )
     )
+
+
+def contrast_of(*colours: str) -> float:
+    """Of two colours, as rgb(…)."""
     luminances = []
-    for text in channels:
+    for text in colours:
         rgb = np.array([int(n) for n in re.findall(r"\d+", text)[:3]]) / 255
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         luminances.append(float(linear @ [0.2126, 0.7152, 0.0722]))
@@ -150,6 +167,9 @@ def test_light_and_dark_can_be_read(page: Browser, scheme: str) -> None:
     page.prefer(prefers_color_scheme=scheme)
     for selector in ("h1", ".caption", ".runs th", ".drawing text", "figcaption"):
         assert contrast(page, selector) >= 4.5, selector
+    cells = "[...document.querySelectorAll('.heat td[style]')].map(getComputedStyle)"
+    for ink, colour in page.run(f"{cells}.map((style) => [style.color, style.backgroundColor])"):
+        assert contrast_of(ink, colour) >= 4.5, colour
     pixels = np.asarray(Image.open(io.BytesIO(page.picture())).convert("L"), float)
     assert (np.median(pixels) < 60) == (scheme == "dark")
 
@@ -158,6 +178,11 @@ def test_it_prints(page: Browser) -> None:
     pdf = page.pdf()
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+    page.prefer("print", prefers_color_scheme="dark")
+    shown = "getComputedStyle(document.querySelector('{}')).{}"
+    assert page.run(shown.format("body", "backgroundColor")) == "rgb(255, 255, 255)"
+    assert page.run(shown.format(".filter", "display")) == "none"
+    page.prefer()
 
 
 def test_it_is_whole_without_javascript(browser: Browser, written: Report) -> None:
@@ -184,6 +209,8 @@ def test_a_screen_reader_finds_its_way(page: Browser) -> None:
     assert all(roles.get("image", [])), "a picture without a text"
     assert all(roles["region"])
     assert len(roles["columnheader"]) > 12
+    fields = [name for name in roles["searchbox"] if name]
+    assert fields == ["Filter: All configurations", "Filter: Finished jobs", *fields[2:]]
 
 
 @pytest.mark.skipif("CIFAR10_DIR" not in os.environ, reason="CIFAR10_DIR is not set")

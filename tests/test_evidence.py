@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.choice import rank
 from pipeline.evidence import load_hits
+from pipeline.figures import percent
 from pipeline.report import write_report
 from pipeline.tracking import Store
 from tests.test_report import train_sweep
@@ -44,6 +45,11 @@ def test_seeds_are_grouped_and_the_mean_decides(store: Store, tmp_path: Path) ->
     assert facts["best"]["learning_rate"] == 1
     text = " ".join(facts["notes"])
     assert "Chosen by the mean over 3 seeds" in text
+    assert f"its best seed, which has {percent(facts['best']['val_acc'])}" in text
+    first = table[0]
+    head = (tmp_path / "reports" / "seeds" / "report.md").read_text().splitlines()[2:5]
+    assert head[0].startswith("**Best model: H=8, λ=1e-4, lr=1, seed=")
+    assert f"accuracy: {percent(first['mean'])} (mean over 3 seeds, 95 % t interval" in head[1]
     assert "It is better than each of the other 2 configurations" in text
     assert "learning_rate=1 is the largest that was tried" in text
     assert facts["evidence"]["corrected_val_acc"] <= table[0]["mean"]

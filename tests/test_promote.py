@@ -23,6 +23,7 @@ from pipeline.data import SOURCES, as_images, load_test
 from pipeline.model import predict
 from pipeline.promote import find, main, promote
 from pipeline.registry import Registry
+from pipeline.serve import listen
 from pipeline.tracking import Store
 from tests.conftest import DIGITS
 from tests.test_report import train_sweep
@@ -132,6 +133,8 @@ def test_what_cannot_be_promoted_is_one_sentence(
             main([*arguments, "--tracking-uri", store.uri])
         assert isinstance(end.value.code, str)
         assert "\n" not in end.value.code
+    with pytest.raises(SystemExit, match="there is no run 'nonsense' in"):
+        main(["--run", "nonsense", "--tracking-uri", store.uri])
     missing = tmp_path / "no.db"
     with pytest.raises(SystemExit, match="there is no store"):
         main(["--tracking-uri", f"sqlite:///{missing}"])
@@ -190,7 +193,9 @@ BAD = {
     json.dumps({"inputs": np.full(SHAPE, -1).tolist()}): "from 0 to 16",
     json.dumps({"inputs": np.full(SHAPE, np.nan).tolist()}): "NaN",
     json.dumps({"inputs": np.full(SHAPE, True).tolist()}): "numbers",
+    json.dumps({"inputs": np.full(SHAPE, 1).tolist()}).replace("1", "true", 1): "but numbers",
     json.dumps({"inputs": np.full(SHAPE, 1 << 70).tolist()}): "numbers",
+    '{"inputs": [' + "0," * (1 << 25) + "0]}": "larger than 64 MiB",
 }
 
 
@@ -200,6 +205,11 @@ def test_a_bad_request_gets_one_sentence(url: str, body: str) -> None:
     assert answer.status_code == 400
     assert BAD[body] in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
+
+
+def test_a_port_that_is_taken_is_one_sentence(url: str) -> None:
+    with pytest.raises(SystemExit, match=r"port \d+ of 127.0.0.1 cannot be had .*PORT="):
+        listen("127.0.0.1", int(url.rpartition(":")[2]))
 
 
 def test_it_says_what_it_takes_and_answers_under_its_own_name_alone(url: str) -> None:

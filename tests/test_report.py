@@ -26,7 +26,7 @@ from pipeline.choice import rank, wilson
 from pipeline.config import ROOT, DataConfig
 from pipeline.data import load_test
 from pipeline.drawings import draw_weights
-from pipeline.figures import duration, heatmaps, percent, show
+from pipeline.figures import GRID, duration, heatmaps, percent, show
 from pipeline.jobrun import JobSpec, Place
 from pipeline.model import Params, predict
 from pipeline.page import Report
@@ -169,10 +169,37 @@ def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -
             assert row[key] == run[key] or (pd.isna(row[key]) and run[key] is None)
     text = (written.folder / "report.md").read_text()
     best = facts["best"]
-    assert f"**Validation accuracy: {percent(best['val_acc'])} (95 % interval" in text
+    assert f"**Validation accuracy: {percent(best['val_acc'])} (95 % Wilson interval" in text
     assert f"| 1 | 16 | 1e-4 | 1 | {percent(best['val_acc'])} | {best['val_loss']:.4f} |" in text
     for heading in ("Finished", "Diverged", "Failed"):
         assert f"\n## {heading} jobs\n" in text
+    portrait = facts["portrait"]
+    for name, counts in zip(portrait["classes"], portrait["confusion"], strict=True):
+        assert f"| {name} | {' | '.join(map(str, counts))} |" in text
+    assert f"- Dead hidden units: {percent(portrait['dead_units'])}" in text
+
+
+def test_every_format_says_which_configurations_could_be_the_best(
+    written: Report, facts: dict[str, Any], page: Page
+) -> None:
+    evidence = facts["evidence"]
+    table = pd.read_csv(written.folder / "configurations.csv")
+    assert table["configuration"].tolist() == [
+        row["configuration"] for row in evidence["configurations"]
+    ]
+    assert table.loc[~table["worse"], "configuration"].tolist() == evidence["together"]
+    text = (written.folder / "report.md").read_text()
+    for row in evidence["configurations"]:
+        line = next(
+            line for line in text.splitlines() if line.startswith(f"| {row['configuration']} |")
+        )
+        assert line.endswith(("| chosen |", "| yes |")) == (
+            row["configuration"] in evidence["together"]
+        )
+        assert (
+            f"| {percent(row['mean'])} | {percent(row['low'])} | {percent(row['high'])} |" in line
+        )
+        assert row["configuration"] in page.text
 
 
 def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
@@ -236,7 +263,7 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
     before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
     pictures = ["acc.svg", "configurations.svg", "costs.svg", "loss.svg"]
     assert sorted(before) == [
-        *pictures,
+        *sorted([*pictures, "configurations.csv"]),
         *(f"report.{kind}" for kind in ("csv", "html", "json", "md")),
     ]
     monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
@@ -259,9 +286,9 @@ def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
     store: Store, written: Report, swept: Sweep
 ) -> None:
     note = store.client.get_run(swept.run_id).data.tags["mlflow.note.content"]
-    links, pictures, answer = note.split("\n\n", 2)
+    answer, links, known, pictures = note.split("\n\n")
     assert answer.startswith("**Best model: H=16, λ=1e-4, lr=1**")
-    assert answer in (written.folder / "report.md").read_text()
+    assert f"{answer}\n\n{known}" in (written.folder / "report.md").read_text()
     assert f"runs/{written.best and written.best.run_id}" in links
     assert pictures.count(f"run_uuid={swept.run_id}") == 4
     runs = store.runs(swept)
@@ -464,18 +491,19 @@ def test_the_interval_is_wilsons(hits: int, n: int, low: float, high: float) -> 
     assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_a_heatmap_holds_the_best_of_each_cell() -> None:
+def test_a_heatmap_holds_the_best_of_each_cell_and_the_mean_over_seeds() -> None:
     jobs = pd.DataFrame(
         [
-            (8, 0, 0.1, "finished", 0.5, 100),
-            (8, 0, 0.1, "finished", 0.7, 100),
-            (8, 0, 0.1, "diverged", None, 100),
-            (8, 0, 1e9, "diverged", None, 100),
-            (8, 1e-4, 0.1, "finished", 1.0, 100),
-            (16, 0, 0.1, "unfinished", None, 100),
-            ("abc", 0, 0.1, "failed", None, None),
+            (8, 0, 0.1, 50, 0, "finished", 0.9, 100),  # a lucky seed
+            (8, 0, 0.1, 50, 1, "finished", 0.1, 100),
+            (8, 0, 0.1, 100, 0, "finished", 0.7, 100),
+            (8, 0, 0.1, 100, 0, "diverged", None, 100),
+            (8, 0, 1e9, 100, 0, "diverged", None, 100),
+            (8, 1e-4, 0.1, 100, 0, "finished", 1.0, 100),
+            (16, 0, 0.1, 100, 0, "unfinished", None, 100),
+            ("abc", 0, 0.1, 100, 0, "failed", None, None),
         ],
-        columns=["hidden_size", "l2_reg", "learning_rate", "outcome", "best_val_acc", "num_val"],
+        columns=[*GRID, "batch_size", "seed", "outcome", "best_val_acc", "num_val"],
     )
     small, large = heatmaps(jobs)
     assert (small.hidden_size, large.hidden_size) == (8, 16)

@@ -238,6 +238,20 @@ def test_seeds_are_a_source_of_luck_too() -> None:
     assert compare(sweep(hits, seeds=5), hits).together == [9]
 
 
+def test_bad_configurations_that_vary_more_hide_no_difference() -> None:
+    excluded = kept = 0
+    for repeat in range(20):
+        random = np.random.default_rng(repeat)
+        bad = simulate(random, [0.6] * 5, 1000, seeds=3, luck=0.6)
+        for good in ([0.95] * 5, [0.95] + [0.88] * 4):
+            hits = np.concatenate([simulate(random, good, 1000, seeds=3, luck=0.05), bad])
+            together = set(compare(sweep(hits, seeds=3), hits).together)
+            excluded += good[1] == 0.95 and not together >= set(range(5))
+            kept += len(together & {1, 2, 3, 4}) if good[1] == 0.88 else 0
+    assert excluded <= 1
+    assert kept == 0
+
+
 @pytest.mark.parametrize(("configurations", "spread"), [(200, 0.0), (50, 0.02), (10, 0.0)])
 def test_the_corrected_accuracy_is_closer_to_the_true_one(
     configurations: int, spread: float
