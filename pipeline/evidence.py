@@ -119,7 +119,7 @@ def head_to_head(store: Store, ours: pd.Series[Any], theirs: pd.Series[Any]) -> 
     """
     both = pd.DataFrame([ours, theirs])
     if both["dataset_digest"].nunique() > 1:
-        raise ReportError("the two were trained on different data: they do not compare")
+        raise ReportError("the two were trained on different data")
     models = both[["seed", "best_val_acc", "best_val_loss"]].assign(
         configuration=["ours", "theirs"], cost=both["hidden_size"].astype(int)
     )
