@@ -227,7 +227,8 @@ def _not_finished(
     for run in runs:
         name = fingerprint(run.hyperparameters, data.digest)
         if found.get(name):
-            finished = found[name].pop()
+            # Each its own as long as there are several; the last stands for all that follow.
+            finished = found[name].pop() if len(found[name]) > 1 else found[name][0]
             run.reuse(finished)
             checkpoints.forget(name)  # of a process that was killed before it could
             reused[run.spec.number] = finished.run_id

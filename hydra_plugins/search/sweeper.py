@@ -121,7 +121,7 @@ class OptunaSweeper(Sweeper):
             [*fixed, *as_overrides(trial.params)]
             for trial in Study(search, name, storage=None).next_trials(after=0)
         ]
-        self._check(first[0])
+        self._check(first)
         if OmegaConf.select(self.config, "hydra.launcher.dry_run"):
             print(f"the first {len(first)} of {search.count} trials of the study {name}:")
             return [self.launcher.launch(first, initial_job_idx=0)]
@@ -160,14 +160,23 @@ class OptunaSweeper(Sweeper):
                 break
         return returns
 
-    def _check(self, overrides: Sequence[str]) -> None:
-        """Refuse a search of which no trial can be, before the study knows of it."""
+    def _check(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Refuse a search of which no job can be, before the study knows of it."""
         from pipeline.__main__ import resolved
-        from pipeline.config import parse_job
+        from pipeline.config import ConfigError, parse_job
 
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        keys = [str(key) for key in config if key != "hydra"]
-        parse_job(resolved(OmegaConf.masked_copy(config, keys)))
+        problem: ConfigError | None = None
+        for overrides in jobs:
+            loader = self.hydra_context.config_loader
+            config = loader.load_sweep_config(self.config, list(overrides))
+            keys = [str(key) for key in config if key != "hydra"]
+            try:
+                parse_job(resolved(OmegaConf.masked_copy(config, keys)))
+                return
+            except ConfigError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
 
 def _tell_the_report(space: dict[str, Any]) -> None:
