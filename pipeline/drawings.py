@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.data import as_images
-from pipeline.figures import HEADINGS, show
+from pipeline.figures import HEADINGS, rounded, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,6 +154,38 @@ def draw_marginals(marginals: pd.DataFrame) -> dict[str, str]:
     return charts
 
 
+def draw_history(trials: pd.DataFrame) -> str:
+    """Draw the accuracy of each trial of a search, and the best so far as a line.
+
+    Args:
+        trials: in their order: job (its number), best_val_acc (of those that finished) and group
+            (of GROUPS); the others are short lines at the bottom.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with _chart("history") as drawing:
+        axes = drawing.axes
+        axes.set_xlabel("trial")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _in_percent(axes)
+        finished = trials[trials["best_val_acc"].notna()]
+        best = finished["best_val_acc"].cummax()
+        axes.step(finished["job"], best, where="post", color=COLOURS[2], linewidth=1.5)
+        for group, (colour, alpha, size, order) in GROUPS.items():
+            some = finished[finished["group"] == group]
+            axes.plot(
+                *(some["job"], some["best_val_acc"], "o"),
+                color=colour,
+                alpha=alpha,
+                markersize=size,
+                markeredgewidth=0,
+                zorder=order,
+            )
+        others = trials.loc[trials["best_val_acc"].isna(), "job"]
+        axes.vlines(others, 0, 0.04, GREY, transform=axes.get_xaxis_transform())
+    return drawing.svg
+
+
 def draw_costs(configurations: pd.DataFrame, front: pd.DataFrame) -> str:
     """Draw accuracy against cost, and the line of those that no other beats in both.
 
@@ -202,8 +234,12 @@ def draw_parallel(configurations: pd.DataFrame, swept: Sequence[str]) -> str:
             scale = max(1, len(levels) - 1)
             heights.append([levels.index(value) / scale for value in configurations[name]])
             for i in _spread(len(levels)):
-                text = show(levels[i])
-                axes.annotate(text, (x, i / scale), xytext=(4, 2), textcoords="offset points")
+                axes.annotate(
+                    show(rounded(levels[i])),
+                    (x, i / scale),
+                    xytext=(4, 2),
+                    textcoords="offset points",
+                )
         accuracy = configurations["mean"]
         low, high = accuracy.min(), accuracy.max()
         heights.append(list((accuracy - low) / ((high - low) or 1)))
@@ -278,7 +314,7 @@ def _in_percent(axes: Axes) -> None:
 def _name_levels(axes: Axes, levels: Sequence[Any]) -> None:
     """Name tried values, which stand at equal distances, along x."""
     named = _spread(len(levels))
-    axes.set_xticks(named, [show(levels[i]) for i in named])
+    axes.set_xticks(named, [show(rounded(levels[i])) for i in named])
     axes.set_xlim(-0.5, len(levels) - 0.5)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.config import short
 
 GRID = ["hidden_size", "l2_reg", "learning_rate"]  # a panel, a row and a column of the heatmaps
 
-Place = tuple[float, float, float]  # values of GRID
+SPANS = {"hidden_size": 4, "l2_reg": 8, "learning_rate": 8}  # that stand for many searched values
+SPARSE = 4  # cells a job, above which the values were searched, and are no grid
+DECADE = 10  # from the smallest to the largest of searched values: then spans have equal ratios
 
 COLUMNS = {  # of the table of each outcome, between a run's values and its name
     "finished": ["best_val_acc", "best_val_loss", "best_epoch", "train_acc", "gap", "seconds"],
@@ -30,6 +34,17 @@ HEADINGS = {
     "seconds": "time",
     "diverged_epoch": "in epoch",
 }
+
+
+class Span(NamedTuple):
+    """Values that share a place on an axis."""
+
+    low: float
+    high: float
+
+
+Level = float | Span
+Place = tuple[Level, Level, Level]  # on the axes of GRID
 
 
 class Table(NamedTuple):
@@ -52,14 +67,15 @@ class Cell(NamedTuple):
     val_acc: float | None = None  # the highest, if one finished
     colour: str = "transparent"
     ink: str = "inherit"  # readable on that colour
+    chosen: bool = False  # whether the chosen model is among them
 
 
 class Heatmap(NamedTuple):
     """The runs of one hidden size."""
 
-    hidden_size: int
-    learning_rates: list[float]
-    rows: list[tuple[float, list[Cell]]]  # λ, and a cell for each learning rate
+    hidden_size: Level
+    learning_rates: list[Level]
+    rows: list[tuple[Level, list[Cell]]]  # λ, and a cell for each learning rate
 
 
 def show(value: Any) -> str:
@@ -67,6 +83,18 @@ def show(value: Any) -> str:
     if pd.isna(value):
         return "–"
     return short(value) if isinstance(value, float) else str(value)
+
+
+def rounded(value: Any) -> Any:
+    """A value on an axis, in three digits if it is a float."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def axis(level: Level) -> str:
+    """A place on an axis of a heatmap."""
+    if isinstance(level, Span):
+        return "–".join(show(float(f"{end:.2g}")) for end in level)
+    return show(rounded(float(level)))
 
 
 def percent(share: float) -> str:
@@ -128,27 +156,56 @@ def _cell_key(key: str, value: Any) -> float | None:
     return float(f"{value:.6g}") if key in FORMATS and not pd.isna(value) else None
 
 
-def heatmaps(jobs: pd.DataFrame) -> list[Heatmap]:
+def heatmaps(jobs: pd.DataFrame, chosen: tuple[float, float, float] | None = None) -> list[Heatmap]:
     """The best validation accuracy at each hidden size, λ and learning rate.
+
+    Where a search has left a grid of its values almost empty, spans of them share a cell.
 
     Args:
         jobs: a row a run, with the columns of GRID, outcome, best_val_acc and num_val.
+        chosen: the values of the chosen model.
     """
-    grid = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
+    values = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
+    # A run that never started may have any value: it gets no row or column of its own.
+    started = values[values["num_val"].notna()]
+    tried = {key: np.sort(started[key].dropna().unique()) for key in GRID}
+    sparse = np.prod([len(some) for some in tried.values()]) > SPARSE * len(jobs)
+    level = {key: _level_of(tried[key], SPANS[key] if sparse else math.inf) for key in GRID}
+    places = {key: [level[key](value) for value in values[key]] for key in GRID}
+    columns = {key: pd.Series(places[key], values.index, dtype=object) for key in GRID}
+    grid = values.assign(**columns)
     cells = _finished_cells(grid[grid["outcome"] == "finished"])
     for outcome in ("unfinished", "diverged", "failed"):
         for place in grid[grid["outcome"] == outcome].set_index(GRID).index:
             cells.setdefault(place, Cell(outcome))
-    # A run that never started may have any value: it gets no row or column of its own.
-    started = grid[grid["num_val"].notna()]
-    sizes, strengths, rates = (sorted(started[key].dropna().unique()) for key in GRID)
+    if chosen is not None:
+        place = tuple(level[key](value) for key, value in zip(GRID, chosen, strict=True))
+        cells[place] = cells[place]._replace(chosen=True)
+    sizes, strengths, rates = (list(dict.fromkeys(map(level[key], tried[key]))) for key in GRID)
     return [
-        Heatmap(int(H), rates, [(l2, _row(cells, H, l2, rates)) for l2 in strengths]) for H in sizes
+        Heatmap(
+            H, rates, [(l2, [cells.get((H, l2, lr), Cell()) for lr in rates]) for l2 in strengths]
+        )
+        for H in sizes
     ]
 
 
-def _row(cells: Mapping[Place, Cell], H: float, l2: float, rates: Sequence[float]) -> list[Cell]:
-    return [cells.get((H, l2, lr), Cell()) for lr in rates]
+def _level_of(tried: NDArray[np.float64], most: float) -> Callable[[float], Level]:
+    """Where a value stands on an axis: itself, or among more than `most` in a span; 0 apart."""
+    positive = tried[tried > 0]
+    if len(tried) <= most:
+        return float
+    low, high = positive[0], positive[-1]
+    space = np.geomspace if high > DECADE * low else np.linspace
+    ends = space(low, high, int(most) + 1)
+
+    def level(value: float) -> Level:
+        if not value > 0:
+            return value
+        i = int(np.clip(np.searchsorted(ends, value, side="right") - 1, 0, len(ends) - 2))
+        return Span(float(ends[i]), float(ends[i + 1]))
+
+    return level
 
 
 def _finished_cells(runs: pd.DataFrame) -> dict[Place, Cell]:

@@ -143,7 +143,7 @@ class Study:
             PipelineError: the storage is out of reach.
         """
         with self._reached():
-            trials, size = self._trials(), self.search.batch_size
+            trials, size = self.trials(), self.search.batch_size
             running = [t for t in trials if not t.state.is_finished()]
             for trial in running:
                 self._complete(trial)
@@ -154,7 +154,7 @@ class Study:
                 self._study.sampler = self.search.sampler_for(number)
                 self._study.ask(self.search.space)
             self._say_alive()
-            return self._trials()[after:]
+            return self.trials()[after:]
 
     def tell(self, trial: FrozenTrial, value: float | None, *, failed: bool) -> None:
         """Note what has become of a trial: a value, none, or a failure.
@@ -211,7 +211,7 @@ class Study:
                 return None
             return self._study.best_params, self._study.best_value
 
-    def _trials(self) -> list[FrozenTrial]:
+    def trials(self) -> list[FrozenTrial]:
         """All trials that are jobs."""
         trials = self._study.get_trials(deepcopy=False)
         return [trial for trial in trials if RETRIES not in trial.user_attrs]
