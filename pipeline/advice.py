@@ -37,8 +37,9 @@ class Edge:
         """One sentence for the report."""
         more = "larger" if self.end == "largest" else "smaller"
         if not self.further:
+            end = "upper" if self.end == "largest" else "lower"
             return (
-                f"{self.name}={short(float(f'{self.value:.3g}'))} is near the {self.end} of the "
+                f"{self.name}={short(float(f'{self.value:.3g}'))} is near the {end} end of the "
                 f"interval that was searched: a {more} one may be better."
             )
         return (

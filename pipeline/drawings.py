@@ -29,6 +29,7 @@ COLOURS = ("#1f83d6", "#e0660a", "#12a075", "#cf6fae", "#b08a00")  # on white an
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # Matplotlib's name: as text
 LEAST_LOSS = 1e-6  # drawn, for a log scale has no place for 0
 MAX_TICKS = 8  # named on an axis of tried values
+LETTERS = 48  # that such an axis has room for
 GREY = "#808080"
 GROUPS = {  # of configurations: colour, opacity, size of the mark, and its place above others
     "other": (GREY, 0.5, 4, 1),
@@ -312,17 +313,17 @@ def _in_percent(axes: Axes) -> None:
 
 
 def _name_levels(axes: Axes, levels: Sequence[Any]) -> None:
-    """Name tried values, which stand at equal distances, along x."""
-    named = _spread(len(levels))
-    axes.set_xticks(named, [show(rounded(levels[i])) for i in named])
+    """Name tried values, which stand at equal distances, along x: as many as there is room for."""
+    texts = [show(rounded(level)) for level in levels]
+    named = _spread(len(levels), LETTERS // (1 + max(map(len, texts))))
+    axes.set_xticks(named, [texts[i] for i in named])
     axes.set_xlim(-0.5, len(levels) - 0.5)
 
 
-def _spread(count: int) -> list[int]:
-    """At most MAX_TICKS of 0 … count − 1, both ends among them, evenly."""
-    return sorted(
-        set(np.linspace(0, count - 1, min(count, MAX_TICKS)).round().astype(int).tolist())
-    )
+def _spread(count: int, most: int = MAX_TICKS) -> list[int]:
+    """At most `most` and MAX_TICKS of 0 … count − 1, both ends among them, evenly."""
+    shown = min(count, max(2, most), MAX_TICKS)
+    return sorted(set(np.linspace(0, count - 1, shown).round().astype(int).tolist()))
 
 
 def _sheet(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from pipeline.config import short
 
 GRID = ["hidden_size", "l2_reg", "learning_rate"]  # a panel, a row and a column of the heatmaps
 
-SPANS = {"hidden_size": 4, "l2_reg": 8, "learning_rate": 8}  # that stand for many searched values
+SPANS = {"hidden_size": 4, "l2_reg": 5, "learning_rate": 8}  # that stand for many searched values
 SPARSE = 4  # cells a job, above which the values were searched, and are no grid
 DECADE = 10  # from the smallest to the largest of searched values: then spans have equal ratios
 
@@ -213,7 +213,7 @@ def _finished_cells(runs: pd.DataFrame) -> dict[Place, Cell]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    best = runs.groupby(GRID)["best_val_acc"].max()
+    best = runs.groupby(GRID, sort=False)["best_val_acc"].max()
     half_an_image = 0.5 / runs["num_val"].max()  # as an error, stands for 0 on the log scale
     errors = np.log((1 - best).clip(lower=half_an_image))
     shares = (errors.max() - errors) / ((errors.max() - errors.min()) or 1)

@@ -32,7 +32,7 @@ from tests.test_commands import report_of
 NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
 LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]
 # One size that cannot be, one rate that diverges.
-MIXED = ["hidden_size=16,0", "learning_rate=0.3,1e9", "num_epochs=1"]
+MIXED = ["hidden_size=16,8,0", "learning_rate=0.3,1e9", "num_epochs=1"]
 SMALL = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=8", "hydra.sweeper.batch_size=4"]
 
 
@@ -266,7 +266,8 @@ def test_a_dry_run_leaves_no_study(tmp_path: Path) -> None:
 
 
 def test_without_optuna_hydra_starts_and_one_sentence_says_what_to_do(tmp_path: Path) -> None:
-    done = command(tmp_path / "out", *SMALL, *NUMBERS, prelude="sys.modules['optuna'] = None")
+    wanted = [*SMALL, *NUMBERS, "hydra.launcher.dry_run=true"]
+    done = command(tmp_path / "out", *wanted, prelude="sys.modules['optuna'] = None")
     said = done.communicate()[0]
     assert done.returncode == 1
     assert "hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'" in said
