@@ -167,7 +167,7 @@ def test_what_failed_is_tried_again_and_what_diverged_is_not_the_best(tmp_path: 
 
 def test_studies_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Study(search(*LISTS), "x", in_file(tmp_path))
-    with pytest.raises(PipelineError, match="study x has another space"):
+    with pytest.raises(PipelineError, match=r"study x was begun with other settings \(space\)"):
         Study(search(*NUMBERS), "x", in_file(tmp_path))
     assert search(*LISTS).name == search(*LISTS, n=99).name
     assert len({search(*LISTS).name, search(*NUMBERS).name, search(*LISTS, seed=1).name}) == 3

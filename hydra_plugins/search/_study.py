@@ -75,7 +75,7 @@ class Search:
     def identity(self) -> dict[str, Any]:
         """What two starts have in common that belong to one study, as JSON has it."""
         space = {key: str(over) for key, over in self.space.items()}
-        same = {"space": space, "fixed": self.fixed, "sampler": self.sampler, "seed": self.seed}
+        same = {"space": space, "values": self.fixed, "sampler": self.sampler, "seed": self.seed}
         found: dict[str, Any] = json.loads(json.dumps(same))
         return found
 
@@ -233,11 +233,12 @@ class Study:
     def _claim(self) -> None:
         """Take the study for this process."""
         known, identity = self._study.user_attrs, self.search.identity
-        if known.get("search", identity) != identity:
-            other = [key for key in identity if known["search"].get(key) != identity[key]]
+        before = known.get("search", {} if self._study.trials else identity)
+        other = [key for key in identity if before.get(key) != identity[key]]
+        if other:
             raise PipelineError(
-                f"study {self.name} has another {' and another '.join(other)}: name a new one with "
-                "hydra.sweeper.study=…, or leave that to null"
+                f"study {self.name} was begun with other settings ({', '.join(other)}): name a new "
+                "one with hydra.sweeper.study=…, or leave that at null"
             )
         owner, process = known.get("process", {}), provenance()
         mine = all(owner.get(key) == process[key] for key in PROCESS)
