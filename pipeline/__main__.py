@@ -37,7 +37,7 @@ from pipeline.config import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.jobrun import Place
+    from pipeline.jobrun import JobRun, Place
     from pipeline.tracking import Store, Sweep
 
 os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # conf/ builds on it
@@ -72,7 +72,12 @@ def app(config: DictConfig) -> float | None:
     (run,) = train_jobs([spec], place_of(config, hydra_config), cores=1)
     if run.error is not None:
         raise CompactHydraException(str(run.error)) from run.error
-    return run.score
+    return result_of(run)
+
+
+def result_of(run: JobRun) -> float | None:
+    """What a job returns to Hydra's sweeper: nothing if its accuracy is not that of all epochs."""
+    return run.score if run.outcome == "finished" else None
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from pipeline.config import short
 WHOLE = ("hidden_size", "batch_size", "num_epochs")  # at least 1
 NO_SCALE = ("seed",)  # numbers of which none is better than another
 LARGEST = {"learning_rate_decay": 1.0}  # that make sense; all others have no end
+NEAR = 0.05  # of an interval, within which a value is at its end
+WIDER = 10  # times as far a log scale then reaches; another one twice as far
 FEWEST = 3  # tried values that have an edge: of two, each is one
 
 
@@ -27,12 +30,18 @@ class Edge:
     name: str
     value: float
     end: str  # "largest" or "smallest"
-    further: list[float]  # values to try next, from the edge outwards
-    command: str  # that tries them, beside the value at the edge
+    further: list[float]  # values to try next, from the edge outwards; of an interval none
+    command: str  # that tries them, beside the value at the edge, or a wider interval
 
     def __str__(self) -> str:
         """One sentence for the report."""
         more = "larger" if self.end == "largest" else "smaller"
+        if not self.further:
+            end = "upper" if self.end == "largest" else "lower"
+            return (
+                f"{self.name}={short(float(f'{self.value:.3g}'))} is near the {end} end of the "
+                f"interval that was searched: a {more} one may be better."
+            )
         return (
             f"{self.name}={short(self.value)} is the {self.end} that was tried: a {more} one may "
             f"be better, e.g. {', '.join(map(short, self.further))}."
@@ -40,7 +49,11 @@ class Edge:
 
 
 def edges(
-    models: pd.DataFrame, best: Mapping[Any, Any], swept: Sequence[str], command: str
+    models: pd.DataFrame,
+    best: Mapping[Any, Any],
+    swept: Sequence[str],
+    command: str,
+    searched: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Edge]:
     """The values of the best model that lie at the edge of what was tried.
 
@@ -52,9 +65,14 @@ def edges(
         best: the values of the best.
         swept: the columns to look at; texts and seeds have no edge.
         command: that started the sweep, as `python -m pipeline …`.
+        searched: of values that come from an interval its low and high end, and whether its scale
+            is log: there, the best is at an edge if it is near an end.
     """
     found = []
     for name in swept:
+        if searched.get(name):
+            found += _near_an_end(name, float(best[name]), command, **searched[name])
+            continue
         tried = sorted(pd.to_numeric(models[name], errors="coerce").dropna().unique().tolist())
         if name in NO_SCALE or len(tried) < FEWEST or best[name] not in (tried[0], tried[-1]):
             continue
@@ -64,6 +82,31 @@ def edges(
             again = extend(command, name, [value, *further])
             found.append(Edge(name, value, "largest" if upwards else "smallest", further, again))
     return found
+
+
+def _near_an_end(
+    name: str, value: float, command: str, low: float, high: float, *, log: bool
+) -> list[Edge]:
+    """The edge of an interval that a value is near to, if any, and the command for a wider one."""
+    scale = math.log if log else float
+    share = (scale(value) - scale(low)) / (scale(high) - scale(low))
+    if NEAR < share < 1 - NEAR:
+        return []
+    upwards = share > NEAR
+    wider = [low, high]
+    if upwards:
+        wider[1] = min(high * WIDER if log else 2 * high - low, LARGEST.get(name, math.inf))
+    else:
+        wider[0] = low / WIDER if log else max(0.0, 2 * low - high)
+    if name in WHOLE:
+        wider = [max(1.0, float(round(end))) for end in wider]
+    if wider == [low, high]:
+        return []
+    text = f"interval({','.join(map(short, wider))})"
+    text = f"int({text})" if name in WHOLE else text
+    text = f"tag(log,{text})" if log else text
+    end = "largest" if upwards else "smallest"
+    return [Edge(name, value, end, [], overridden(command, name, text))]
 
 
 def beyond(name: str, tried: Sequence[float], upwards: bool) -> list[float]:
@@ -134,8 +177,13 @@ def extend(command: str, name: str, values: Sequence[float]) -> str:
         name: of the hyperparameter.
         values: to sweep instead of those in the command, or of a saved experiment.
     """
+    return overridden(command, name, ",".join(map(short, values)))
+
+
+def overridden(command: str, name: str, text: str) -> str:
+    """The command of a sweep with another text for one hyperparameter."""
     start, words = shlex.split(command)[:3], shlex.split(command)[3:]
-    override = f"{name}={','.join(map(short, values))}"
+    override = f"{name}={text}"
     same = [i for i, word in enumerate(words) if word.lstrip("+").startswith(f"{name}=")]
     if same:
         words[same[-1]] = override

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.data import as_images
-from pipeline.figures import HEADINGS, show
+from pipeline.figures import HEADINGS, rounded, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,7 @@ COLOURS = ("#1f83d6", "#e0660a", "#12a075", "#cf6fae", "#b08a00")  # on white an
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # Matplotlib's name: as text
 LEAST_LOSS = 1e-6  # drawn, for a log scale has no place for 0
 MAX_TICKS = 8  # named on an axis of tried values
+LETTERS = 48  # that such an axis has room for
 GREY = "#808080"
 GROUPS = {  # of configurations: colour, opacity, size of the mark, and its place above others
     "other": (GREY, 0.5, 4, 1),
@@ -155,6 +156,38 @@ def draw_marginals(marginals: pd.DataFrame) -> dict[str, str]:
     return charts
 
 
+def draw_history(trials: pd.DataFrame) -> str:
+    """Draw the accuracy of each trial of a search, and the best so far as a line.
+
+    Args:
+        trials: in their order: job (its number), best_val_acc (of those that finished) and group
+            (of GROUPS); the others are short lines at the bottom.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with _chart("history") as drawing:
+        axes = drawing.axes
+        axes.set_xlabel("trial")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _in_percent(axes)
+        finished = trials[trials["best_val_acc"].notna()]
+        best = finished["best_val_acc"].cummax()
+        axes.step(finished["job"], best, where="post", color=COLOURS[2], linewidth=1.5)
+        for group, (colour, alpha, size, order) in GROUPS.items():
+            some = finished[finished["group"] == group]
+            axes.plot(
+                *(some["job"], some["best_val_acc"], "o"),
+                color=colour,
+                alpha=alpha,
+                markersize=size,
+                markeredgewidth=0,
+                zorder=order,
+            )
+        others = trials.loc[trials["best_val_acc"].isna(), "job"]
+        axes.vlines(others, 0, 0.04, GREY, transform=axes.get_xaxis_transform())
+    return drawing.svg
+
+
 def draw_costs(configurations: pd.DataFrame, front: pd.DataFrame) -> str:
     """Draw accuracy against cost, and the line of those that no other beats in both.
 
@@ -203,8 +236,12 @@ def draw_parallel(configurations: pd.DataFrame, swept: Sequence[str]) -> str:
             scale = max(1, len(levels) - 1)
             heights.append([levels.index(value) / scale for value in configurations[name]])
             for i in _spread(len(levels)):
-                text = show(levels[i])
-                axes.annotate(text, (x, i / scale), xytext=(4, 2), textcoords="offset points")
+                axes.annotate(
+                    show(rounded(levels[i])),
+                    (x, i / scale),
+                    xytext=(4, 2),
+                    textcoords="offset points",
+                )
         accuracy = configurations["mean"]
         low, high = accuracy.min(), accuracy.max()
         heights.append(list((accuracy - low) / ((high - low) or 1)))
@@ -277,17 +314,17 @@ def _in_percent(axes: Axes) -> None:
 
 
 def _name_levels(axes: Axes, levels: Sequence[Any]) -> None:
-    """Name tried values, which stand at equal distances, along x."""
-    named = _spread(len(levels))
-    axes.set_xticks(named, [show(levels[i]) for i in named])
+    """Name tried values, which stand at equal distances, along x: as many as there is room for."""
+    texts = [show(rounded(level)) for level in levels]
+    named = _spread(len(levels), LETTERS // (1 + max(map(len, texts))))
+    axes.set_xticks(named, [texts[i] for i in named])
     axes.set_xlim(-0.5, len(levels) - 0.5)
 
 
-def _spread(count: int) -> list[int]:
-    """At most MAX_TICKS of 0 … count − 1, both ends among them, evenly."""
-    return sorted(
-        set(np.linspace(0, count - 1, min(count, MAX_TICKS)).round().astype(int).tolist())
-    )
+def _spread(count: int, most: int = MAX_TICKS) -> list[int]:
+    """At most `most` and MAX_TICKS of 0 … count − 1, both ends among them, evenly."""
+    shown = min(count, max(2, most), MAX_TICKS)
+    return sorted(set(np.linspace(0, count - 1, shown).round().astype(int).tolist()))
 
 
 def _sheet(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from pipeline.data import SOURCES
 from pipeline.figures import percent
 from pipeline.importance import Importance, importance
 from pipeline.significance import Correction, Verdict, compare, correct
-from pipeline.tracking import Store
+from pipeline.tracking import Store, Sweep
 
 NAMED = 5  # values, pairs or configurations that a sentence lists
 
@@ -36,14 +36,14 @@ class Evidence:
     front: pd.DataFrame  # those of them that no other beats in both cost and accuracy
 
 
-def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) -> Evidence:
+def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, sweep: Sweep) -> Evidence:
     """Compare the finished runs of a sweep on their validation images.
 
     Args:
         store: holds the runs.
         jobs: a row a run.
         best: the chosen one of them.
-        command: that started the sweep.
+        sweep: whose runs they are.
 
     Raises:
         PipelineError: the runs do not compare, or do not say which images they predict right.
@@ -81,7 +81,10 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, command: str) 
         correction=correct(models, hits),
         importance=importance(comparable, swept),
         importance_epoch=epoch,
-        edges=edges(started, {name: chosen[name] for name in swept}, swept, command),
+        edges=edges(
+            *(started, {name: chosen[name] for name in swept}, swept, sweep.command),
+            sweep.searched,
+        ),
         swept=swept,
         configurations=configurations,
         front=pareto(configurations, "cost", "mean"),
@@ -226,13 +229,13 @@ def as_facts(evidence: Evidence) -> dict[str, Any]:
 
 
 def of_sweep(
-    store: Store, jobs: pd.DataFrame, best: Best | None, command: str
+    store: Store, jobs: pd.DataFrame, best: Best | None, sweep: Sweep
 ) -> tuple[Evidence | None, list[str]]:
     """The statistics of a sweep and their sentences; where there can be none, why."""
     if best is None:
         return None, []
     try:
-        evidence = gather_evidence(store, jobs, best, command)
+        evidence = gather_evidence(store, jobs, best, sweep)
     except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store may hold anything
         return None, [f"How the models compare is not known: {' '.join(str(error).split())}."]
     return evidence, list(in_words(evidence, best))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from pipeline.config import Hyperparameters, short
 
 GRID = ["hidden_size", "l2_reg", "learning_rate"]  # a panel, a row and a column of the heatmaps
 
-Place = tuple[float, float, float]  # values of GRID
+SPANS = {"hidden_size": 4, "l2_reg": 5, "learning_rate": 8}  # that stand for many searched values
+SPARSE = 4  # cells a job, above which the values were searched, and are no grid
+DECADE = 10  # from the smallest to the largest of searched values: then spans have equal ratios
 
 COLUMNS = {  # of the table of each outcome, between a run's values and its name
     "finished": ["best_val_acc", "best_val_loss", "best_epoch", "train_acc", "gap", "seconds"],
@@ -44,6 +47,17 @@ HEADINGS = {
 }
 
 
+class Span(NamedTuple):
+    """Values that share a place on an axis."""
+
+    low: float
+    high: float
+
+
+Level = float | Span
+Place = tuple[Level, Level, Level]  # on the axes of GRID
+
+
 class Table(NamedTuple):
     """The jobs of one outcome, or the configurations, as texts."""
 
@@ -64,14 +78,15 @@ class Cell(NamedTuple):
     val_acc: float | None = None  # mean over seeds; the highest, if other values were swept too
     colour: str = "transparent"
     ink: str = "inherit"  # readable on that colour
+    chosen: bool = False  # whether the chosen model is among them
 
 
 class Heatmap(NamedTuple):
     """The runs of one hidden size."""
 
-    hidden_size: int
-    learning_rates: list[float]
-    rows: list[tuple[float, list[Cell]]]  # λ, and a cell for each learning rate
+    hidden_size: Level
+    learning_rates: list[Level]
+    rows: list[tuple[Level, list[Cell]]]  # λ, and a cell for each learning rate
 
 
 def show(value: Any) -> str:
@@ -79,6 +94,18 @@ def show(value: Any) -> str:
     if pd.isna(value):
         return "–"
     return short(value) if isinstance(value, float) else str(value)
+
+
+def rounded(value: Any) -> Any:
+    """A value on an axis, in three digits if it is a float."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def axis(level: Level) -> str:
+    """A place on an axis of a heatmap."""
+    if isinstance(level, Span):
+        return "–".join(show(float(f"{end:.2g}")) for end in level)
+    return show(rounded(float(level)))
 
 
 def percent(share: float) -> str:
@@ -161,27 +188,59 @@ def _cell_key(key: str, value: Any) -> float | None:
     return float(f"{value:.6g}") if key in FORMATS and not pd.isna(value) else None
 
 
-def heatmaps(jobs: pd.DataFrame) -> list[Heatmap]:
+def heatmaps(jobs: pd.DataFrame, chosen: tuple[float, float, float] | None = None) -> list[Heatmap]:
     """The best validation accuracy (mean over seeds) at each hidden size, λ and learning rate.
+
+    Where a search has left a grid of its values almost empty, spans of them share a cell.
 
     Args:
         jobs: a row a run, with the columns of GRID, outcome, best_val_acc and num_val.
+        chosen: the values of the chosen model.
     """
-    grid = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
+    values = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
+    # A run that never started may have any value: it gets no row or column of its own.
+    started = values[values["num_val"].notna()]
+    tried = {key: np.sort(started[key].dropna().unique()) for key in GRID}
+    sparse = np.prod([len(some) for some in tried.values()]) > SPARSE * len(jobs)
+    level = {key: _level_of(tried[key], SPANS[key] if sparse else math.inf) for key in GRID}
+    places = {key: [level[key](value) for value in values[key]] for key in GRID}
+    columns = {key: pd.Series(places[key], values.index, dtype=object) for key in GRID}
+    names = {"data.name", *(field.name for field in fields(Hyperparameters))} - {"seed"}
+    finished = values[values["outcome"] == "finished"]
+    alike = finished.groupby([key for key in finished if key in names], dropna=False)
+    grid = values.assign(**columns, mean=alike["best_val_acc"].transform("mean"))
     cells = _finished_cells(grid[grid["outcome"] == "finished"])
     for outcome in ("unfinished", "halted", "diverged", "failed"):
         for place in grid[grid["outcome"] == outcome].set_index(GRID).index:
             cells.setdefault(place, Cell(outcome))
-    # A run that never started may have any value: it gets no row or column of its own.
-    started = grid[grid["num_val"].notna()]
-    sizes, strengths, rates = (sorted(started[key].dropna().unique()) for key in GRID)
+    if chosen is not None:
+        place = tuple(level[key](value) for key, value in zip(GRID, chosen, strict=True))
+        cells[place] = cells[place]._replace(chosen=True)
+    sizes, strengths, rates = (list(dict.fromkeys(map(level[key], tried[key]))) for key in GRID)
     return [
-        Heatmap(int(H), rates, [(l2, _row(cells, H, l2, rates)) for l2 in strengths]) for H in sizes
+        Heatmap(
+            H, rates, [(l2, [cells.get((H, l2, lr), Cell()) for lr in rates]) for l2 in strengths]
+        )
+        for H in sizes
     ]
 
 
-def _row(cells: Mapping[Place, Cell], H: float, l2: float, rates: Sequence[float]) -> list[Cell]:
-    return [cells.get((H, l2, lr), Cell()) for lr in rates]
+def _level_of(tried: NDArray[np.float64], most: float) -> Callable[[float], Level]:
+    """Where a value stands on an axis: itself, or among more than `most` in a span; 0 apart."""
+    positive = tried[tried > 0]
+    if len(tried) <= most:
+        return float
+    low, high = positive[0], positive[-1]
+    space = np.geomspace if high > DECADE * low else np.linspace
+    ends = space(low, high, int(most) + 1)
+
+    def level(value: float) -> Level:
+        if not value > 0:
+            return value
+        i = int(np.clip(np.searchsorted(ends, value, side="right") - 1, 0, len(ends) - 2))
+        return Span(float(ends[i]), float(ends[i + 1]))
+
+    return level
 
 
 def _finished_cells(runs: pd.DataFrame) -> dict[Place, Cell]:
@@ -189,9 +248,7 @@ def _finished_cells(runs: pd.DataFrame) -> dict[Place, Cell]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    values = {"data.name", *(field.name for field in fields(Hyperparameters))} - {"seed"}
-    alike = runs.groupby([key for key in runs if key in values], dropna=False)
-    best = alike["best_val_acc"].mean().groupby(GRID).max()
+    best = runs.groupby(GRID, sort=False)["mean"].max()
     half_an_image = 0.5 / runs["num_val"].max()  # as an error, stands for 0 on the log scale
     errors = np.log((1 - best).clip(lower=half_an_image))
     shares = (errors.max() - errors) / ((errors.max() - errors.min()) or 1)

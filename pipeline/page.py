@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.choice import CURVES, DATA, PARAMS, Best, rank, records, wilson
+from pipeline.choice import CURVES, DATA, PARAMS, Best, configuration, rank, records, wilson
 from pipeline.data import SOURCES, Dataset
 from pipeline.drawings import (
     COLOURS,
@@ -25,13 +25,24 @@ from pipeline.drawings import (
     Curves,
     draw_costs,
     draw_curves,
+    draw_history,
     draw_marginals,
     draw_pair,
     draw_parallel,
     draw_weights,
 )
-from pipeline.evidence import Evidence, accuracy_in_words, as_facts
-from pipeline.figures import GRID, HEADINGS, Table, comparison, heatmaps, percent, show, tables
+from pipeline.evidence import Evidence, accuracy_in_words, as_facts, names_of
+from pipeline.figures import (
+    GRID,
+    HEADINGS,
+    Table,
+    axis,
+    comparison,
+    heatmaps,
+    percent,
+    show,
+    tables,
+)
 from pipeline.model import Params
 from pipeline.portrait import Portrait
 from pipeline.tracking import Store, Sweep
@@ -214,7 +225,7 @@ def html(
         undefined=jinja2.StrictUndefined,
         finalize=_visible,
     )
-    environment.filters |= {"percent": percent, "show": show}
+    environment.filters |= {"axis": axis, "percent": percent, "show": show}
     script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
@@ -234,18 +245,23 @@ def html(
 def draw(
     store: Store,
     jobs: pd.DataFrame,
+    best: Best | None,
     weights: Params | None,
     evidence: Evidence | None,
     look: tuple[Portrait, Dataset] | None,
+    *,
+    searched: bool,
 ) -> dict[str, Any]:
     """The drawings of the page.
 
     Args:
         store: holds the runs.
         jobs: a row a run.
+        best: the chosen model, if there is one.
         weights: of the chosen model, if they can be had.
         evidence: the statistics of the runs, if there are any.
         look: the chosen model's portrait and its data, likewise.
+        searched: whether a sampler chose the values, in the order of the jobs.
     """
     shown = of_interest(jobs)
     histories = [
@@ -258,12 +274,17 @@ def draw(
         first_layer = draw_weights(weights.W1[0], source.image_shape)
     several = evidence is not None and len(evidence.configurations) > 1
     return {
-        "heatmaps": heatmaps(jobs),
+        "heatmaps": heatmaps(
+            jobs, (best.hidden_size, best.l2_reg, best.learning_rate) if best else None
+        ),
         "models": list(zip(shown["label"], COLOURS, MARKERS.values(), strict=False)),
         "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
         "first_layer": first_layer,
         "marginals": draw_marginals(evidence.importance.marginals) if evidence and several else {},
-        "overview": _overview(evidence) if evidence and several else [],
+        "overview": [
+            *(_history(evidence, jobs) if evidence and several and searched else []),
+            *(_overview(evidence) if evidence and several else []),
+        ],
         "compared": comparison(evidence.verdict.table) if evidence and several else None,
         "look": _look(*look) if look else None,
     }
@@ -283,6 +304,30 @@ def of_interest(jobs: pd.DataFrame) -> pd.DataFrame:
         label = [f"diverged in epoch {show(longest['diverged_epoch'].iloc[0])}: "]
         shown = pd.concat([shown, longest.assign(label=label + longest["name"])])
     return shown
+
+
+def _history(evidence: Evidence, jobs: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """The chart of a search, as `_overview` has those of any sweep."""
+    finished = jobs["outcome"] == "finished"
+    groups = evidence.configurations.set_index("configuration")["group"]
+    runs = jobs[finished]
+    trials = pd.DataFrame(
+        {
+            "job": jobs["job"],
+            "best_val_acc": jobs["best_val_acc"].where(finished),
+            "group": configuration(runs, names_of(runs)).map(groups),
+        }
+    ).sort_values("job")
+    highest = trials.sort_values("best_val_acc", ascending=False, kind="stable").iloc[0]
+    return [
+        (
+            "history",
+            "Validation accuracy of each trial in its order; the line is the best so far",
+            f"Validation accuracy of {len(trials)} trials in their order; the highest, "
+            f"{percent(highest['best_val_acc'])}, was first reached by trial {highest['job']}",
+            draw_history(trials),
+        )
+    ]
 
 
 def _overview(evidence: Evidence) -> list[tuple[str, str, str, str]]:

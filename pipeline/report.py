@@ -70,7 +70,7 @@ def assess(store: Store, sweep: Sweep) -> Assessed:
     best, weights = judge(store, ranking.iloc[0], final=final) if len(ranking) else (None, None)
     if best is not None:
         jobs.loc[ranking.index[0], "test_acc"] = best.test_acc
-    evidence, sentences = of_sweep(store, jobs, best, sweep.command)
+    evidence, sentences = of_sweep(store, jobs, best, sweep)
     look = None
     try:
         if best is not None and weights is not None:
@@ -118,7 +118,10 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
         beside=beside,
     )
     facts = gather(report, sweep.command, jobs, found.evidence, found.look)
-    drawings = draw(store, jobs, found.weights, found.evidence, found.look)
+    drawings = draw(
+        *(store, jobs, best, found.weights, found.evidence, found.look),
+        searched=bool(sweep.searched),
+    )
     files = {
         "report.json": json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.csv": jobs.to_csv(index=False),

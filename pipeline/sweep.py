@@ -296,8 +296,10 @@ def _not_finished(
         if halving and ended:
             run.recall(_goodness_of(place.store, (whole or ended)[-1]))
         if whole:
+            # Each its own as long as there are several; the last stands for all that follow.
             finished = whole[-1]
-            ended.remove(finished)
+            if len(whole) > 1:
+                ended.remove(finished)
             run.reuse(finished)
             checkpoints.forget(name)  # of a process that was killed before it could
             reused[run.spec.number] = finished.run_id

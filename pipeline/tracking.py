@@ -10,7 +10,7 @@ import platform
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -49,6 +49,9 @@ class Sweep:
     run_id: str
     experiment_id: str
     command: str  # that started it
+    # What a sampler searched: of each value the low and high end and whether the scale is log, or
+    # nothing if it has no interval; empty for a grid.
+    searched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Finished(NamedTuple):
@@ -129,6 +132,13 @@ class Store:
         tags = {"kind": "sweep", "sweep": name, "command": command, **provenance(), **heartbeat()}
         run = self.client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
         return _as_sweep(run)
+
+    @says_why
+    def note_search(self, sweep: Sweep, searched: Mapping[str, Mapping[str, Any]]) -> Sweep:
+        """Note what a sampler searches in a sweep; returns the sweep that knows it."""
+        tag = RunTag("searched", json.dumps(searched))
+        self.client.log_batch(sweep.run_id, tags=[tag])
+        return replace(sweep, searched=searched)
 
     @says_why
     def start_run(
@@ -400,7 +410,9 @@ def _as_row(run: Run, job: str | int) -> dict[str, Any]:
 
 def _as_sweep(run: Run) -> Sweep:
     tags = run.data.tags
-    return Sweep(tags["sweep"], run.info.run_id, run.info.experiment_id, tags["command"])
+    searched = json.loads(tags.get("searched", "{}"))
+    known = run.info.run_id, run.info.experiment_id
+    return Sweep(tags["sweep"], *known, tags["command"], searched)
 
 
 @event.listens_for(Engine, "connect")

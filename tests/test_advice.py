@@ -82,6 +82,29 @@ def test_what_has_no_order_or_only_two_values_has_no_edge() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "best", "low", "high", "log", "wider"),
+    [
+        ("learning_rate", 0.95, 0.01, 1, True, "tag(log,interval(0.01,10))"),
+        ("learning_rate", 0.0101, 0.01, 1, True, "tag(log,interval(1e-3,1))"),
+        ("learning_rate", 0.9, 0.01, 1, False, None),
+        ("l2_reg", 0.99, 0, 1, False, "interval(0,2)"),
+        ("l2_reg", 0.01, 0, 1, False, None),
+        ("learning_rate_decay", 0.999, 0.9, 1, False, None),
+        ("hidden_size", 17, 16, 256, True, "tag(log,int(interval(2,256)))"),
+    ],
+)
+def test_the_best_near_the_end_of_an_interval_asks_for_a_wider_one(
+    name: str, best: float, low: float, high: float, log: bool, wider: str | None
+) -> None:
+    tried, searched = models(**{name: [best]}), {name: {"low": low, "high": high, "log": log}}
+    found = edges(tried, {name: best}, [name], COMMAND, searched)
+    assert [shlex.split(edge.command)[-1] for edge in found] == (
+        [f"{name}={wider}"] if wider else []
+    )
+    assert all(" end of the interval that was searched" in str(edge) for edge in found)
+
+
+@pytest.mark.parametrize(
     ("command", "extended"),
     [
         ("-m learning_rate=0.1,1 hidden_size=8,16", "-m learning_rate=1,3 hidden_size=8,16"),

@@ -177,6 +177,10 @@ def test_a_saved_experiment_opens_with_its_command_and_its_number_of_jobs(path: 
     head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
     assert head[0] == "# @package _global_"  # Hydra reads its header from the first line alone
     assert head[1].startswith(f"# python -m pipeline -m experiment={path.stem}")
+    if "hydra/sweeper=optuna" in head[1]:
+        sweeper = yaml.safe_load((ROOT / "conf/hydra/sweeper/optuna.yaml").read_text())
+        assert head[2].startswith(f"# {sweeper['n_trials']} trials")
+        return
     params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     jobs = np.prod([len(str(values).split(",")) for values in params.values()])
     assert head[2].startswith(f"# {jobs} jobs")

@@ -26,7 +26,7 @@ from pipeline.choice import rank, wilson
 from pipeline.config import ROOT, DataConfig
 from pipeline.data import load_test
 from pipeline.drawings import draw_weights
-from pipeline.figures import GRID, duration, heatmaps, percent, show
+from pipeline.figures import GRID, axis, duration, heatmaps, percent, show
 from pipeline.jobrun import JobSpec, Place
 from pipeline.model import Params, predict
 from pipeline.page import Report
@@ -515,6 +515,25 @@ def test_a_heatmap_holds_the_best_of_each_cell_and_the_mean_over_seeds() -> None
     assert large.rows[0][1][0].outcome == "unfinished"
     colours = [small.rows[i][1][0].colour for i in (0, 1)]
     assert colours[0] > colours[1]  # the better one is darker
+
+
+def test_many_searched_values_share_the_cells_of_a_heatmap() -> None:
+    rng = np.random.default_rng(0)
+    rates, accuracies = np.geomspace(0.01, 1, 40), rng.uniform(0.5, 0.9, 40)
+    jobs = pd.DataFrame(
+        {
+            **{"hidden_size": 8, "l2_reg": [0, *rng.uniform(1e-6, 1e-3, 39)]},
+            **{"learning_rate": rates, "outcome": "finished"},
+            **{"best_val_acc": accuracies, "num_val": 100},
+        }
+    )
+    best = int(accuracies.argmax())
+    (panel,) = heatmaps(jobs, (8, jobs["l2_reg"][best], rates[best]))
+    assert (len(panel.learning_rates), len(panel.rows)) == (8, 6)
+    assert [axis(level) for level in panel.learning_rates[:2]] == ["0.01–0.018", "0.018–0.032"]
+    assert axis(panel.rows[0][0]) == "0"  # apart from all others
+    (chosen,) = (cell for _, row in panel.rows for cell in row if cell.chosen)
+    assert chosen.val_acc == accuracies.max()
 
 
 def pixels(source: str) -> np.ndarray[Any, Any]:

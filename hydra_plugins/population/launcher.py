@@ -160,9 +160,11 @@ class PopulationLauncher(Launcher):
 
     def _close(self, config: DictConfig, job_return: JobReturn, run: JobRun) -> None:
         """What Hydra's run_job does after the task."""
+        from pipeline.__main__ import result_of
+
         if run.error is None:
             job_return.status = JobStatus.COMPLETED
-            job_return.return_value = run.score
+            job_return.return_value = result_of(run)
         else:
             job_return.status = JobStatus.FAILED
             job_return.return_value = CompactHydraException(str(run.error))

@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+from hydra.errors import CompactHydraException
 
 from hydra_plugins.population.launcher import PopulationLauncher
 
 
 class GridSweeper(BasicSweeper):
     """All combinations of the swept values."""
+
+    @staticmethod
+    def split_arguments(
+        overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        """All jobs, in batches.
+
+        Raises:
+            CompactHydraException: an interval has no list of values.
+        """
+        for override in overrides:
+            if override.is_interval_sweep():
+                raise CompactHydraException(
+                    f"{override.input_line}: a grid needs a list of values or a range(…); an "
+                    "interval can be searched with hydra/sweeper=optuna"
+                )
+        batches: list[list[list[str]]] = BasicSweeper.split_arguments(overrides, max_batch_size)
+        return batches
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every job once to find errors early, unless the launcher does so anyway."""

@@ -1,0 +1,128 @@
+"""Search spaces: Hydra's sweep syntax → Optuna's distributions, and values → overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
+
+from pipeline.config import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    Space = dict[str, BaseDistribution]  # by the key of an override
+
+
+def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
+    """What is searched, and the overrides that are the same for all trials.
+
+    Of several for one key, the last counts.
+
+    Raises:
+        ConfigError: a space cannot be searched, or there is none.
+    """
+    last = {override.get_key_element().lstrip("+"): override for override in overrides}
+    space = {
+        override.get_key_element(): _distribution(override)
+        for override in last.values()
+        if override.is_sweep_override()
+    }
+    if not space:
+        raise ConfigError(
+            "hydra/sweeper=optuna has nothing to search: give it a space, as "
+            "'learning_rate=tag(log, interval(0.01, 1))' or hidden_size=32,64"
+        )
+    fixed = [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
+    return space, fixed
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """The values of a trial as overrides; a float keeps all of its digits."""
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def bounds(space: Mapping[str, BaseDistribution]) -> dict[str, dict[str, Any]]:
+    """What a report should know of a space: of each interval, its ends and its scale."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    found: dict[str, dict[str, Any]] = {}
+    for key, over in space.items():
+        found[key] = {}
+        if isinstance(over, CategoricalDistribution):
+            continue
+        assert isinstance(over, FloatDistribution | IntDistribution)
+        if over.step in (None, 1):
+            found[key] = {"low": over.low, "high": over.high, "log": over.log}
+    return found
+
+
+def levels(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
+    """All values of each choice and range, for a grid.
+
+    Raises:
+        ConfigError: an interval has no such list.
+    """
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    found: dict[str, list[Any]] = {}
+    for key, over in space.items():
+        if isinstance(over, CategoricalDistribution):
+            found[key] = list(over.choices)
+        elif isinstance(over, IntDistribution) and not over.log:
+            found[key] = list(range(over.low, over.high + 1, over.step))
+        elif getattr(over, "step", None):
+            count = round((over.high - over.low) / over.step)  # type: ignore[attr-defined]
+            found[key] = [over.low + i * over.step for i in range(count + 1)]  # type: ignore[attr-defined]
+        else:
+            raise ConfigError(
+                f"hydra.sweeper.sampler=grid cannot try all values of an interval: give {key} a "
+                "list or a range(…)"
+            )
+    return found
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """The distribution of a swept value (Hydra's `range` does not hold its end)."""
+    from optuna.distributions import CategoricalDistribution
+
+    swept: Any = override.value()
+    key, text = override.get_key_element(), override.input_line
+    log = isinstance(swept, Sweep) and "log" in swept.tags
+    if isinstance(swept, Sweep) and swept.tags - {"log"}:
+        unknown = ", ".join(sorted(swept.tags - {"log"}))
+        raise ConfigError(f"{text}: the only tag that is known is log, not {unknown}")
+    if isinstance(swept, IntervalSweep):
+        assert swept.start is not None and swept.end is not None
+        return _numbers(key, text, swept.start, swept.end, None, log)
+    if isinstance(swept, RangeSweep):
+        values = sorted(swept.range()) if swept.step else []
+        if not values:
+            raise ConfigError(f"{text}: this range holds no value")
+        return _numbers(key, text, values[0], values[-1], abs(swept.step), log)
+    if log:
+        raise ConfigError(f"{text}: only an interval or a range can have the tag log")
+    choices = [_plain(value) for value in override.sweep_iterator()]
+    return CategoricalDistribution(list(dict.fromkeys(choices)))
+
+
+def _numbers(
+    key: str, text: str | None, low: float, high: float, step: float | None, log: bool
+) -> BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if step is None and low >= high:
+        raise ConfigError(f"{text}: an interval goes from a smaller to a larger number")
+    if log and low <= 0:
+        raise ConfigError(f"{text}: on a log scale {key} must begin above 0")
+    if log and step is not None:
+        raise ConfigError(f"{text}: a range has no log scale: use an interval")
+    if all(isinstance(value, int) for value in (low, high, step or 1)):
+        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+    return FloatDistribution(float(low), float(high), log=log, step=step)
+
+
+def _plain(value: Any) -> Any:
+    """A number as it is; all else as the text of an override."""
+    return value if isinstance(value, bool | int | float) else Transformer.str(value)
