@@ -46,7 +46,11 @@ log = logging.getLogger("pipeline")
 
 
 def train_jobs(
-    specs: Sequence[JobSpec], place: Place, cores: int, memory: int | None = None
+    specs: Sequence[JobSpec],
+    place: Place,
+    cores: int,
+    memory: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[JobRun]:
     """Train jobs, as many together as can be; a job that fails does not stop the others.
 
@@ -58,6 +62,7 @@ def train_jobs(
         place: where their runs go.
         cores: shards that train at once.
         memory: bytes for data and weights; None: a share of what is free.
+        elsewhere: trains the jobs on other machines.
 
     Returns:
         The jobs in their order, each ended as finished, diverged or failed; one whose result could
@@ -71,7 +76,7 @@ def train_jobs(
     writer = Writer(runs, place)
     try:
         for group in groups.values():
-            _train_group(group, place, writer, cores, memory)
+            _train_group(group, place, writer, cores, memory, elsewhere)
         writer.finish()
     except BaseException:
         with suppress(PipelineError, OSError):  # it may be the store that is gone
@@ -147,6 +152,9 @@ class Writer:
         return True
 
 
+Elsewhere = Callable[[Sequence[JobRun], Dataset, Place, Writer], None]
+
+
 def dry_run(jobs: Sequence[Job], cores: int, memory: int | None = None) -> list[str]:
     """Lines that say what `train_jobs` would do.
 
@@ -170,7 +178,12 @@ def _memory_for_weights(data: Dataset, memory: int | None) -> int:
 
 
 def _train_group(
-    runs: Sequence[JobRun], place: Place, writer: Writer, cores: int, memory: int | None
+    runs: Sequence[JobRun],
+    place: Place,
+    writer: Writer,
+    cores: int,
+    memory: int | None,
+    elsewhere: Elsewhere | None,
 ) -> None:
     """Train jobs on the same data and dtype."""
     assert runs[0].job is not None
@@ -185,7 +198,12 @@ def _train_group(
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
     checkpoints.tidy()
     runs = [run for run in runs if _fits(run, data)]
-    runs = _not_finished(runs, data, place, checkpoints, reuse=tracking.reuse)
+    # Who sent a shard has looked already.
+    reuse = tracking.reuse and not place.shard
+    runs = _not_finished(runs, data, place, checkpoints, reuse=reuse)
+    if elsewhere is not None:
+        elsewhere(runs, data, place, writer)
+        return
     jobs = [run.hyperparameters for run in runs]
     free = _memory_for_weights(data, memory)
     waves = plan(jobs, data.X_train.shape[1], len(data.classes), cores, free)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,7 @@ from hydra_plugins.population.compose import Composer
 
 if TYPE_CHECKING:
     from pipeline.jobrun import JobRun, JobSpec
+    from pipeline.sweep import Elsewhere
 
 
 class PopulationLauncher(Launcher):
@@ -31,8 +33,17 @@ class PopulationLauncher(Launcher):
     task_function: TaskFunction
     hydra_context: HydraContext
 
-    def __init__(self, shards: int | None, max_memory: float | None, dry_run: bool) -> None:
+    def __init__(
+        self,
+        shards: int | None,
+        max_memory: float | None,
+        dry_run: bool,
+        backend: str,
+        scheduler: str | None,
+    ) -> None:
         """Take the values of conf/hydra/launcher/population.yaml."""
+        self.backend = backend
+        self.scheduler = scheduler
         self.shards = shards
         self.max_memory = max_memory
         self.dry_run = dry_run
@@ -49,11 +60,6 @@ class PopulationLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Train the jobs; a failed one is a failed JobReturn, in its place."""
-        from pipeline.__main__ import place_of
-        from pipeline.config import PipelineError
-        from pipeline.stop import unmistaken
-        from pipeline.sweep import train_jobs
-
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.hydra_context.config_loader, self.config)
@@ -62,6 +68,22 @@ class PopulationLauncher(Launcher):
         if self.dry_run:
             self._print_plan(configs, cores, memory)
             return []
+        with self._elsewhere(memory) as elsewhere:
+            return self._train(configs, initial_job_idx, cores, memory, elsewhere)
+
+    def _train(
+        self,
+        configs: Sequence[DictConfig],
+        initial_job_idx: int,
+        cores: int,
+        memory: int | None,
+        elsewhere: Elsewhere | None,
+    ) -> list[JobReturn]:
+        from pipeline.__main__ import place_of
+        from pipeline.config import PipelineError
+        from pipeline.stop import unmistaken
+        from pipeline.sweep import train_jobs
+
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
@@ -75,7 +97,8 @@ class PopulationLauncher(Launcher):
         try:
             with unmistaken():
                 place = place_of(self.config, self.config.hydra)
-                runs = train_jobs([spec for spec, _ in jobs], place, cores, memory)
+                specs = [spec for spec, _ in jobs]
+                runs = train_jobs(specs, place, cores, memory, elsewhere)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
@@ -91,10 +114,53 @@ class PopulationLauncher(Launcher):
                 check_whole("hydra.launcher.shards", self.shards, least=1)
             if self.max_memory is not None:
                 check_real("hydra.launcher.max_memory", self.max_memory, zero=False)
+            self._check_backend()
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         memory = None if self.max_memory is None else int(self.max_memory * 1e9)
         return self.shards or joblib.cpu_count(), memory
+
+    def _check_backend(self) -> None:
+        """Refuse a backend that is none, or not whole.
+
+        Raises:
+            ConfigError: it is so.
+        """
+        from pipeline.config import ConfigError
+
+        if self.backend not in ("joblib", "dask"):
+            raise ConfigError(
+                f"hydra.launcher.backend must be joblib or dask, not {self.backend!r}"
+            )
+        if self.backend == "dask" and not isinstance(self.scheduler, str):
+            raise ConfigError(
+                "hydra.launcher.backend=dask needs the address of a scheduler: "
+                "set hydra.launcher.scheduler=tcp://HOST:PORT"
+            )
+        if self.backend == "dask" and self.shards is not None:
+            raise ConfigError(
+                "hydra.launcher.shards is of backend=joblib: as many shards train at once as the "
+                "Dask cluster has workers"
+            )
+        if self.backend == "joblib" and self.scheduler is not None:
+            raise ConfigError("hydra.launcher.scheduler needs hydra.launcher.backend=dask")
+
+    @contextmanager
+    def _elsewhere(self, memory: int | None) -> Iterator[Elsewhere | None]:
+        """What trains on other machines, if the backend is such."""
+        from pipeline.__main__ import tracking_of
+        from pipeline.config import PipelineError
+
+        if self.scheduler is None:
+            yield None
+            return
+        try:
+            from pipeline.cluster import on_cluster
+
+            with on_cluster(self.scheduler, tracking_of(self.config).uri, memory) as elsewhere:
+                yield elsewhere
+        except PipelineError as error:
+            raise CompactHydraException(str(error)) from error
 
     def _print_plan(self, configs: Sequence[DictConfig], cores: int, memory: int | None) -> None:
         from pipeline.__main__ import resolved
