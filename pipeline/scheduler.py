@@ -51,7 +51,8 @@ class Scheduler:
                 "hydra.launcher.scheduler must be tcp://HOST:PORT or tls://HOST:PORT, "
                 f"not {address!r}"
             )
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said here
         self.address = address
         self.facts = facts()
         self._client = self._connect(CONNECT_SECONDS)
