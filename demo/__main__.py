@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from demo.servers import postgres
+from demo.servers import mlflow_uri, postgres
 from demo.site import Site
 from demo.trials import kinds
 from torture.lab import Lab, prepare
@@ -40,9 +40,7 @@ def main() -> None:
 def _rows(root: Path, options: argparse.Namespace) -> Iterator[Row]:
     with postgres(root / "postgres") as database:
         print("PostgreSQL is there; mlflow server creates its tables", flush=True)
-        # SQLAlchemy would take another driver than the extra `cluster` brings.
-        store = database.replace("postgresql:", "postgresql+psycopg2:")
-        server = Server(root / "mlflow", store)
+        server = Server(root / "mlflow", mlflow_uri(database))
         try:
             lab = prepare(root, (*SWEEP, *LONG), times=1)
             print(f"on one machine: {_results(lab)}, {lab.seconds:.0f} s", flush=True)

@@ -119,6 +119,11 @@ def postgres(folder: Path) -> Iterator[str]:
         server.stop(signal.SIGINT)  # at once, whoever is connected
 
 
+def mlflow_uri(database: str) -> str:
+    """How MLflow is told of it: SQLAlchemy by itself takes another driver than ours."""
+    return database.replace("postgresql:", "postgresql+psycopg2:")
+
+
 def _accepts(uri: str) -> bool:
     with suppress(psycopg2.OperationalError):
         psycopg2.connect(uri).close()
