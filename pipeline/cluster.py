@@ -34,6 +34,8 @@ LEAST_SHARDS = 16  # for workers that join later
 MOST_JOBS = 64  # of a shard: what a worker that dies takes with it
 TRIES = 3  # of a shard that workers die of
 
+ADVICE = "if the workers lack memory, set hydra.launcher.max_memory, then start it again"
+
 log = logging.getLogger("pipeline")
 
 
@@ -196,7 +198,8 @@ class Training:
             if run.spec.number in done:
                 run.reuse(done[run.spec.number])
             else:
-                run.fail(PipelineError(f"given up after {TRIES} tries, the last: {reason}"), trace)
+                problem = f"given up after {TRIES} tries ({reason}): {ADVICE}"
+                run.fail(PipelineError(problem), trace)
             self._count(run)
 
     def _refuse(self, worker: str, reason: str) -> None:

@@ -75,7 +75,7 @@ class Scheduler:
 
     def send(self, worker: str, task: Task) -> str:
         """Give a task to one worker, and to no other; returns the name of this try."""
-        key = f"{task.sweep.name}-shard-{task.shard}-{next(self._numbers)}"
+        key = f"{task.sweep.run_id}-shard-{task.shard}-{next(self._numbers)}"
         future = self._client.submit(train_shard, task, key, key=key, workers=[worker], pure=False)
         self._futures[key] = future
         future.add_done_callback(self._answered.put)
