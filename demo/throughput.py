@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import psutil
 import psycopg2
 
 from demo.servers import mlflow_uri, postgres
@@ -68,16 +69,29 @@ def _measure(url: str, database: str, runs: int, clients: int) -> None:
     Store(url).experiment("throughput")
     with ProcessPoolExecutor(clients, get_context("spawn")) as pool:
         list(pool.map(client, [url] * clients, [1] * clients))  # whose imports do not count
-        before = _size(database)
+        before, used = _size(database), _processor_time()
         seconds = max(pool.map(client, [url] * clients, [runs] * clients))
+        used = {kind: time_ - used[kind] for kind, time_ in _processor_time().items()}
     total = runs * clients
     print(f"{total} runs by {clients} clients: {total / seconds:.1f} a second")
+    for kind, time_ in used.items():
+        print(f"{1000 * time_ / total:.1f} ms of processor time a run: {kind}")
     print(f"{(_size(database) - before) / total / 1000:.1f} kB of the database a run")
     with closing(psycopg2.connect(database)) as store:
         cursor = store.cursor()
         cursor.execute(TABLES)
         for table, size, rows in cursor.fetchall():
             print(f"{table}: {size / 1e6:.1f} MB, {rows} rows")
+
+
+def _processor_time() -> dict[str, float]:
+    """Seconds that the servers and the clients have computed so far."""
+    used = {"PostgreSQL": 0.0, "mlflow server": 0.0, "clients": 0.0}
+    for process in psutil.Process().children(recursive=True):
+        words = " ".join(process.cmdline())
+        kind = "mlflow server" if "mlflow" in words else "clients"
+        used["PostgreSQL" if "postgres" in process.name() else kind] += sum(process.cpu_times()[:2])
+    return used
 
 
 def _size(database: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,15 +25,17 @@ from pipeline.cluster import on_cluster
 from pipeline.config import DataConfig, Hyperparameters, PipelineError
 from pipeline.data import Dataset
 from pipeline.jobrun import Ending, JobRun, Place
+from pipeline.sweep import train_jobs
+from pipeline.tracking import Store
 from pipeline.worker import Task, facts
-from tests.conftest import DIGITS, TRACKING, job
+from tests.conftest import DIGITS, SMALL, TRACKING, job
 from torture.command import Command
-from torture.lab import Lab, prepare
-from torture.results import jobs_of, read_runs, unlike
+from torture.results import Job, jobs_of, read_runs, results, unlike
 from torture.server import Server
 
 GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
+SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)  # likewise
 URI = "http://127.0.0.1:1"
 KERNELS = "Sandybridge" if facts()["BLAS"].endswith("Haswell") else "Haswell"  # not these
 
@@ -41,7 +44,7 @@ KERNELS = "Sandybridge" if facts()["BLAS"].endswith("Haswell") else "Haswell"  #
 class Site:
     """A sweep's results on one machine, a tracking server, and a cluster of three workers."""
 
-    lab: Lab
+    reference: Mapping[str, Job]
     server: Server
     cluster: Cluster
 
@@ -75,15 +78,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("cluster")
     place = root / "server"
     with ThreadPoolExecutor() as pool, dask(root / "cluster", 0) as cluster:
-        lab = pool.submit(prepare, root, SWEEP, 1)
         server = pool.submit(Server, place, f"sqlite:///{place}/mlflow.db")
-        cluster.add_worker()
-        cluster.add_worker()
-        cluster.add_worker(more={"OPENBLAS_CORETYPE": KERNELS})
+        for more in ({}, {}, {"OPENBLAS_CORETYPE": KERNELS}):
+            cluster.add_worker(more=more)
         try:
-            yield Site(lab.result(), server.result(), cluster)
+            yield Site(on_one_machine(root), server.result(), cluster)
         finally:
             server.result().kill()
+
+
+def on_one_machine(root: Path) -> Mapping[str, Job]:
+    """The results of the sweep, trained in this process."""
+    grid = itertools.product((32, 64), (1e-4, 3.5), (0, 1))
+    jobs = [
+        replace(SHORT, hidden_size=hidden_size, l2_reg=l2_reg, seed=seed)
+        for hidden_size, l2_reg, seed in grid
+    ]
+    store = Store(f"sqlite:///{root}/alone.db")
+    experiment = store.experiment("digits")
+    place = Place(store, experiment, store.start_sweep(experiment, "alone", "…"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_OUTPUTS", str(root))
+        train_jobs([job(i, root / str(i), values) for i, values in enumerate(jobs)], place, cores=1)
+    return results(root / "alone.db")
 
 
 def test_a_sweep_on_a_cluster_has_the_bits_of_one_machine_whoever_dies(
@@ -97,7 +114,7 @@ def test_a_sweep_on_a_cluster_has_the_bits_of_one_machine_whoever_dies(
     assert "8 jobs: 4 finished, 4 diverged" in ended.said
     assert re.search(f"is not used: its BLAS is .* {KERNELS}, not ", ended.said)
     runs = read_runs(site.database)
-    assert list(unlike(runs, site.lab.reference, site.server.folder / "artifacts")) == []
+    assert list(unlike(runs, site.reference, site.server.folder / "artifacts")) == []
     (log,) = (tmp_path / "outputs" / "multirun").glob("*/7/pipeline.log")
     assert "diverged in epoch" in log.read_text()
 
