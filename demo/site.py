@@ -18,7 +18,7 @@ from torture.results import Run, jobs_of, report_problems, runs_in, unlike
 from torture.trials import Outcome, Spot
 
 PATIENCE = 120.0  # seconds within which a sweep must be in training
-BEGUN = """SELECT count(*) FROM runs JOIN tags USING (run_uuid) JOIN experiments
+STATES = """SELECT status FROM runs JOIN tags USING (run_uuid) JOIN experiments
 USING (experiment_id) WHERE experiments.name = %s AND tags.key = 'job'"""
 
 
@@ -42,19 +42,22 @@ class Site:
             f"hydra.launcher.scheduler={cluster.address}",
         )
 
-    def wait_for_training(self, spot: Spot, command: Command, seconds: float = 0.0) -> bool:
-        """Wait until some seconds after the first job has begun; returns whether the sweep runs."""
+    def strike(self, spot: Spot, command: Command) -> tuple[str, str]:
+        """Wait for a random point of the training; returns which, and whether it trains then."""
+        jobs, seconds = spot.rng.randrange(len(self.lab.reference)), spot.rng.uniform(0, 1)
         until = time.monotonic() + PATIENCE
         with closing(psycopg2.connect(self.database)) as store:
             store.autocommit = True
             cursor = store.cursor()
             while command.runs_for(0) and time.monotonic() < until:
-                cursor.execute(BEGUN, [spot.folder.name])
-                if cursor.fetchall() != [(0,)]:
+                cursor.execute(STATES, [spot.folder.name])
+                states = [status for (status,) in cursor.fetchall()]
+                if states and states.count("FINISHED") >= jobs:
                     time.sleep(seconds)
-                    return command.runs_for(0)
+                    break
                 time.sleep(0.05)
-        return False
+        kind = "in training" if command.runs_for(0) else "after the end"
+        return f"{seconds:.1f} s after {jobs} jobs had finished, {kind}", kind
 
     def runs(self, spot: Spot) -> list[Run]:
         """All runs of the sweep, read with SQL alone."""

@@ -33,23 +33,20 @@ def calm(site: Site, lab: Lab, spot: Spot) -> Outcome:
 def kill(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """SIGKILL to a worker and its nanny; another is started in its place."""
     with dask(spot.folder / "cluster", 2) as cluster:
-        at, victim = spot.rng.uniform(0, lab.seconds), spot.rng.choice(cluster.workers)
         command = site.start(spot, cluster)
-        struck = site.wait_for_training(spot, command, at)
-        victim.kill()
+        point, kind = site.strike(spot, command)
+        spot.rng.choice(cluster.workers).kill()
         cluster.add_worker()
-        kind = "in training" if struck else "after the end"
-        return site.end(spot, command, f"{at:.1f} s after the first job began, {kind}", kind)
+        return site.end(spot, command, point, kind)
 
 
 def late(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """One worker begins, another joins in."""
     with dask(spot.folder / "cluster", 1) as cluster:
-        at = spot.rng.uniform(0, lab.seconds / 2)
         command = site.start(spot, cluster)
-        site.wait_for_training(spot, command, at)
+        point, kind = site.strike(spot, command)
         cluster.add_worker()
-        outcome = site.end(spot, command, f"the second joined after {at:.1f} s", "in training")
+        outcome = site.end(spot, command, point, kind)
     if site.machines(spot) != 2:
         return replace(outcome, problems=[*outcome.problems, "the late worker did nothing"])
     return outcome
@@ -58,16 +55,14 @@ def late(site: Site, lab: Lab, spot: Spot) -> Outcome:
 def scheduler(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """SIGKILL to the scheduler; it and two workers are started again."""
     with dask(spot.folder / "cluster", 2) as cluster:
-        at = spot.rng.uniform(0, lab.seconds)
         command = site.start(spot, cluster)
-        struck = site.wait_for_training(spot, command, at)
+        point, kind = site.strike(spot, command)
         cluster.scheduler.kill()
         cluster.start()
         for _ in range(2):
             cluster.add_worker()
-        kind = "in training" if struck else "after the end"
-        said = ["has gone: waiting for it", "is back"] if struck else []
-        return site.end(spot, command, f"after {at:.1f} s, {kind}", kind, *said)
+        said = ["has gone: waiting for it", "is back"] if kind == "in training" else []
+        return site.end(spot, command, point, kind, *said)
 
 
 def versions(site: Site, lab: Lab, spot: Spot) -> Outcome:
@@ -86,13 +81,10 @@ def versions(site: Site, lab: Lab, spot: Spot) -> Outcome:
 
 def data(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """One of three workers has no data, one has other data; paths are relative to each."""
-    for name in ("here", "there", "other", "nowhere"):
-        (spot.folder / name).mkdir()
-    for name, images in (("outputs", 0), ("there", 0), ("other", 1)):
-        _write(
-            spot.folder / name / "images" if images or name == "there" else spot.folder / "images",
-            images,
-        )
+    (spot.folder / "nowhere").mkdir()
+    _write(spot.folder / "images", change=0)  # where the command runs
+    _write(spot.folder / "there" / "images", change=0)
+    _write(spot.folder / "other" / "images", change=1)
     with dask(spot.folder / "cluster", 0) as cluster:
         for name in ("nowhere", "other", "there"):
             cluster.add_worker(place=spot.folder / name)
@@ -100,7 +92,7 @@ def data(site: Site, lab: Lab, spot: Spot) -> Outcome:
         alone = results(spot.folder / "alone" / "mlflow.db")
         small = replace(site, lab=replace(lab, reference=alone))
         command = small.start(spot, cluster, *SMALL)
-        said = ["holds other images than on the machine of the sweep"]
+        said = ["holds other images than on the machine of the sweep", "does not exist"]
         outcome = small.end(spot, command, "one has none, one others", "at the start", *said)
     if site.machines(spot) != 1:
         return replace(outcome, problems=[*outcome.problems, "a worker without data was used"])
@@ -124,7 +116,7 @@ def kinds(site: Site, kills: int) -> list[Kind]:
         Kind("late", "a second worker joins at a random point", "likewise; it trains jobs too",
              partial(late, site), 1, 0),
         Kind("scheduler", "SIGKILL to the scheduler at a random point; it and two workers are "
-             "started again", SAME, partial(scheduler, site), 1, 0),
+             "started again", SAME, partial(scheduler, site), 3, 0),
         Kind("versions", "one of two workers has the BLAS kernels of another processor",
              "it is told why it is not used; the other does all", partial(versions, site), 1, 0),
         Kind("data", "of three workers one has no data, one has other data", "likewise",
