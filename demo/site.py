@@ -42,9 +42,16 @@ class Site:
             f"hydra.launcher.scheduler={cluster.address}",
         )
 
-    def strike(self, spot: Spot, command: Command) -> tuple[str, str]:
-        """Wait for a random point of the training; returns which, and whether it trains then."""
-        jobs, seconds = spot.rng.randrange(len(self.lab.reference)), spot.rng.uniform(0, 1)
+    def strike(self, spot: Spot, command: Command, share: float = 1.0) -> tuple[str, str]:
+        """Wait for a random point of the training; returns which, and whether it trains then.
+
+        Args:
+            spot: of the trial.
+            command: that trains.
+            share: of the training, within which the point lies.
+        """
+        most = int(share * len(self.lab.reference))
+        jobs, seconds = spot.rng.randrange(most), spot.rng.uniform(0, 1)
         until = time.monotonic() + PATIENCE
         with closing(psycopg2.connect(self.database)) as store:
             store.autocommit = True

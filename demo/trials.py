@@ -44,7 +44,7 @@ def late(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """One worker begins, another joins in."""
     with dask(spot.folder / "cluster", 1) as cluster:
         command = site.start(spot, cluster)
-        point, kind = site.strike(spot, command)
+        point, kind = site.strike(spot, command, share=0.3)  # there must be work left for it
         cluster.add_worker()
         outcome = site.end(spot, command, point, kind)
     if site.machines(spot) != 2:
