@@ -6,6 +6,7 @@ import gzip
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 
 from demo.servers import dask
 from demo.site import Site
@@ -65,6 +66,16 @@ def scheduler(site: Site, lab: Lab, spot: Spot) -> Outcome:
         return site.end(spot, command, point, kind, *said)
 
 
+def command(site: Site, lab: Lab, spot: Spot) -> Outcome:
+    """SIGKILL to the command; its workers must stop, and the same command go on."""
+    with dask(spot.folder / "cluster", 2) as cluster:
+        killed = site.start(spot, cluster)
+        point, kind = site.strike(spot, killed)
+        killed.signal(SIGKILL, group=True)
+        killed.end()
+        return site.end(spot, site.start(spot, cluster), point, kind)
+
+
 def versions(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """One of the workers computes with the kernels of another processor."""
     other = "Sandybridge" if facts()["BLAS"].endswith("Haswell") else "Haswell"
@@ -117,6 +128,8 @@ def kinds(site: Site, kills: int) -> list[Kind]:
              partial(late, site), 1, 0),
         Kind("scheduler", "SIGKILL to the scheduler at a random point; it and two workers are "
              "started again", SAME, partial(scheduler, site), 3, 0),
+        Kind("command", "SIGKILL to the command at a random point, then the same command", SAME,
+             partial(command, site), 2, 0),
         Kind("versions", "one of two workers has the BLAS kernels of another processor",
              "it is told why it is not used; the other does all", partial(versions, site), 1, 0),
         Kind("data", "of three workers one has no data, one has other data", "likewise",
