@@ -5,10 +5,10 @@ SETUP := .venv/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint ui serve bench torture clean
+.PHONY: help setup sweep test lint ui serve bench torture cluster-demo clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(SETUP) ## make .venv from the hashed lock file
 
@@ -49,6 +49,9 @@ bench: .venv-bench/.complete ## measure side by side with other tools, for hours
 
 torture: $(SETUP) ## kill, corrupt and starve sweeps for 15 minutes, into docs/reliability.md
 	$(BIN)/python -m torture $(ARGS)
+
+cluster-demo: $(SETUP) ## a sweep on a small real cluster: PostgreSQL, MLflow, Dask; a worker is killed
+	$(BIN)/python -m demo $(ARGS)
 
 # What this project is measured against is installed apart: the lock file, then the extra.
 .venv-bench/.complete: $(SETUP) benchmarks/constraints.txt

@@ -42,6 +42,19 @@ class Place:
     store: Store
     experiment_id: str
     sweep: Sweep | None  # None: a run of its own
+    shard: str = ""  # of a sweep on a cluster, that this machine trains
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job has ended, for those who did not train it."""
+
+    job: int  # its number
+    outcome: str  # "finished", "diverged", "failed"
+    epochs: int
+    score: float | None  # as of `JobRun`
+    error: str  # "": none
+    lines: tuple[logging.LogRecord, ...]  # of its log
 
 
 class JobRun:
@@ -114,11 +127,12 @@ class JobRun:
             data = self.spec.values.get("data")
             name = {"data.name": data["name"]} if isinstance(data, Mapping) else {}
             findable = {key: str(values[key]) for key in FINDABLE if key in values}
+            shard = {"shard": self._place.shard} if self._place.shard else {}
             self._params = values | name
             self._run_id = self._place.store.start_run(
                 self._place.experiment_id,
                 self._title(),
-                {"job": str(self.spec.number), **findable, **self._tags},
+                {"job": str(self.spec.number), **shard, **findable, **self._tags},
                 self._place.sweep,
             )
             self._tags = {}
@@ -178,6 +192,16 @@ class JobRun:
         """Let a finished run stand for this job."""
         self.outcome, self.ended, self._score = run.outcome, True, run.best_val_acc
         self._say(logging.INFO, f"already finished: run {run.run_id}")
+
+    def adopt(self, end: Ending) -> None:
+        """Take the end of this job from the machine that has trained it and told MLflow."""
+        self.outcome, self.ended, self._score = end.outcome, True, end.score
+        self.epoch = end.epochs
+        self.error = PipelineError(end.error) if end.error else None
+        with suppress(OSError):
+            for line in end.lines:
+                self.spec.log.handle(line)
+        self._close_log()
 
     def flush(self) -> None:
         """Write what is new to the log and, in one call, to MLflow; end the run if it is over.
@@ -283,6 +307,10 @@ class JobRun:
         """Write a line to the job's log; a full disk does not stop the job."""
         with suppress(OSError):
             self.spec.log.log(level, "%s", text)
-            # Give the file back: a sweep has more jobs than a process may have open files.
+        self._close_log()
+
+    def _close_log(self) -> None:
+        """Give the file back: a sweep has more jobs than a process may have open files."""
+        with suppress(OSError):
             for handler in self.spec.log.handlers:
                 handler.close()

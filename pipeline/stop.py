@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _asked: list[int] = []  # the signals that have come and were not answered yet
+_unwanted: list[Callable[[], bool]] = []  # asked besides
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,6 +27,18 @@ def check() -> None:
     """Raise `Stopped` if a signal has come whose exception a library has swallowed."""
     if _asked:
         raise Stopped(_asked[0])
+    if any(unwanted() for unwanted in _unwanted):
+        raise Stopped(signal.SIGTERM)
+
+
+@contextmanager
+def when(unwanted: Callable[[], bool]) -> Iterator[None]:
+    """Let `check` stop what goes on also when nobody wants its result any more."""
+    _unwanted.append(unwanted)
+    try:
+        yield
+    finally:
+        _unwanted.remove(unwanted)
 
 
 @contextmanager

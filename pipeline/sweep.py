@@ -54,6 +54,7 @@ def train_jobs(
     cores: int,
     memory: int | None = None,
     halving: Halving | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[JobRun]:
     """Train jobs, as many together as can be; a job that fails does not stop the others.
 
@@ -66,6 +67,7 @@ def train_jobs(
         cores: shards that train at once.
         memory: bytes for data and weights; None: a share of what is free.
         halving: when which part of the configurations stops training; None: all train to their end.
+        elsewhere: trains the jobs on other machines.
 
     Returns:
         The jobs in their order, each ended as finished, halted, diverged or failed; one whose
@@ -80,7 +82,7 @@ def train_jobs(
     writer = Writer(runs, place)
     try:
         for group in groups.values():
-            _train_group(group, place, writer, cores, memory, halving)
+            _train_group(group, place, writer, cores, memory, halving, elsewhere)
         writer.finish()
     except BaseException:
         with suppress(PipelineError, OSError):  # it may be the store that is gone
@@ -100,7 +102,7 @@ class Writer:
         self._beat = time.monotonic() + HEARTBEAT_SECONDS
         self._problem: Exception | None = None
 
-    def tick(self, trained: Callable[[], bool]) -> None:
+    def tick(self, trained: Callable[[], bool] = lambda: False) -> None:
         """Write what is pending, if it is time to; what is left when all is trained, `flush` does.
 
         Args:
@@ -171,6 +173,9 @@ class Writer:
         return True
 
 
+Elsewhere = Callable[[Sequence[JobRun], Dataset, Place, Writer], None]
+
+
 def dry_run(
     jobs: Sequence[Job], cores: int, memory: int | None = None, halving: Halving | None = None
 ) -> list[str]:
@@ -202,6 +207,7 @@ def _train_group(
     cores: int,
     memory: int | None,
     halving: Halving | None,
+    elsewhere: Elsewhere | None,
 ) -> None:
     """Train jobs on the same data and dtype, from rung to rung."""
     assert runs[0].job is not None
@@ -216,7 +222,12 @@ def _train_group(
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
     checkpoints.tidy()
     race = [run for run in runs if _fits(run, data)]
-    runs = _not_finished(race, data, place, checkpoints, halving, reuse=tracking.reuse)
+    # Who sent a shard has looked already.
+    reuse = tracking.reuse and not place.shard
+    runs = _not_finished(race, data, place, checkpoints, halving, reuse=reuse)
+    if elsewhere is not None:
+        elsewhere(runs, data, place, writer)
+        return
     epochs = sum(run.hyperparameters.num_epochs for run in runs)
     longest = max((run.hyperparameters.num_epochs for run in race), default=0)
     free = _memory_for_weights(data, memory)

@@ -242,16 +242,38 @@ class Store:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     @says_why
+    def take_over(self, sweep: Sweep, shard: str) -> dict[int, Finished]:
+        """The finished runs of a shard, by the number of the job: another machine has begun it.
+
+        What that one has left RUNNING ends as KILLED; of runs that FINISHED twice one is kept.
+        """
+        found: dict[int, Finished] = {}
+        query = f"tags.mlflow.parentRunId = '{sweep.run_id}' AND tags.shard = '{shard}'"
+        for run in reversed(list(self._search(query, sweep.experiment_id))):
+            job = int(run.data.tags["job"])
+            if run.info.status == "RUNNING":
+                self.client.set_terminated(run.info.run_id, "KILLED")
+            elif run.info.status == "FINISHED" and job in found:
+                self.client.delete_run(run.info.run_id)
+            elif run.info.status == "FINISHED":
+                found[job] = _as_finished(run)
+        return found
+
+    @says_why
+    def end_jobs(self, sweep: Sweep) -> None:
+        """End as KILLED what machines that are gone have left RUNNING of a sweep."""
+        query = f"tags.mlflow.parentRunId = '{sweep.run_id}' AND attributes.status = 'RUNNING'"
+        for run in list(self._search(query, sweep.experiment_id)):
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
+    @says_why
     def finished_runs(self, experiment_id: str, digest: str) -> dict[str, list[Finished]]:
         """The finished runs on some data, by fingerprint, the latest last."""
         query = f"attributes.status = 'FINISHED' AND tags.dataset_digest = '{digest}'"
         found: dict[str, list[Finished]] = {}
         for run in reversed(list(self._search(query, experiment_id))):
-            tags, metrics = run.data.tags, run.data.metrics
-            if "fingerprint" in tags:
-                best = metrics.get("best_val_acc")
-                result = Finished(run.info.run_id, tags.get("outcome", ""), best)
-                found.setdefault(tags["fingerprint"], []).append(result)
+            if "fingerprint" in run.data.tags:
+                found.setdefault(run.data.tags["fingerprint"], []).append(_as_finished(run))
         return found
 
     @says_why
@@ -294,7 +316,7 @@ class Store:
 
     @says_why
     def runs(self, sweep: Sweep) -> pd.DataFrame:
-        """The jobs of a sweep in their order, one row a run.
+        """The jobs of a sweep in their order, one row a job: its run that FINISHED, or its latest.
 
         Returns:
             Columns run_id, name, status, start_time, end_time (UTC), and for every param, metric
@@ -310,7 +332,9 @@ class Store:
         rows = [_as_row(run, run.data.tags["job"]) for run in runs]
         found = {run.info.run_id: run for run in self._by_id(reused.values(), sweep.experiment_id)}
         rows += [_as_row(found[id_], job) for job, id_ in reused.items() if id_ in found]
-        rows.sort(key=lambda row: int(row["tags.job"]))
+        rows.sort(key=lambda row: (row["status"] == "FINISHED", row["start_time"]))
+        last = {int(row["tags.job"]): row for row in rows}  # a job may have begun more than once
+        rows = [last[job] for job in sorted(last)]
         self._artifact_uris |= {row["run_id"]: row.pop("artifact_uri") for row in rows}
         return pd.DataFrame(rows)
 
@@ -406,6 +430,11 @@ def _as_row(run: Run, job: str | int) -> dict[str, Any]:
         **{f"tags.{key}": value for key, value in run.data.tags.items()},
         "tags.job": str(job),
     }
+
+
+def _as_finished(run: Run) -> Finished:
+    best = run.data.metrics.get("best_val_acc")
+    return Finished(run.info.run_id, run.data.tags.get("outcome", ""), best)
 
 
 def _as_sweep(run: Run) -> Sweep:

@@ -35,7 +35,7 @@ from pipeline.files import CIFAR10_ARCHIVE, CIFAR10_TEST, CIFAR10_TRAIN
 from pipeline.report import write_report
 from pipeline.tracking import Point, Store
 
-CODE = ("pipeline", "hydra_plugins", "benchmarks", "torture")
+CODE = ("pipeline", "hydra_plugins", "benchmarks", "torture", "demo")
 CIFAR10 = os.environ.get("CIFAR10_DIR", "")
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 

@@ -34,6 +34,12 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
         *("board", "checkpoint", "config", "data", "dry_run"),
         *("halving", "jobrun", "population", "progress", "provenance", "stop", "tracking"),
     },
+    "worker": {"config", "data", "jobrun", "stop", "sweep", "tracking"},
+    "scheduler": {"config", "stop", "worker"},
+    "cluster": {
+        *("config", "data", "jobrun", "population", "progress"),
+        *("scheduler", "stop", "sweep", "tracking", "worker"),
+    },
     "figures": {"config"},
     "drawings": {"data", "figures"},
     "paired": set(),
@@ -73,6 +79,7 @@ HOMES = {  # library: where alone it may be imported
         *("promote", "report", "significance", "tracking"),
     },
     "joblib": {"population"},
+    "distributed": {"scheduler", "worker"},
 }
 
 

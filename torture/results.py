@@ -47,20 +47,27 @@ class Job:
 def read_runs(database: Path) -> list[Run]:
     """All runs that were not deleted."""
     with closing(sqlite3.connect(database, timeout=60)) as store:
-        rows = store.execute(
-            "SELECT run_uuid, status, artifact_uri FROM runs WHERE lifecycle_stage = 'active'"
-        )
-        runs = {row[0]: Run(*row) for row in rows}
-        for table in ("tags", "params"):
-            for run_id, key, value in store.execute(f"SELECT run_uuid, key, value FROM {table}"):
-                if run_id in runs:
-                    getattr(runs[run_id], table)[key] = value
-        for run_id, key, step, value, is_nan in store.execute(
-            "SELECT run_uuid, key, step, value, is_nan FROM metrics"
-        ):
+        return runs_in(store)
+
+
+def runs_in(store: Any) -> list[Run]:
+    """All runs that were not deleted, by a connection to a database (DB-API)."""
+
+    def select(columns: str) -> list[tuple[Any, ...]]:
+        cursor = store.cursor()
+        cursor.execute(f"SELECT run_uuid, {columns}")
+        return list(cursor.fetchall())
+
+    active = select("status, artifact_uri FROM runs WHERE lifecycle_stage = 'active'")
+    runs = {row[0]: Run(*row) for row in active}
+    for table in ("tags", "params"):
+        for run_id, key, value in select(f"key, value FROM {table}"):
             if run_id in runs:
-                number = struct.pack("<d", float("nan") if is_nan else value)
-                runs[run_id].metrics.append((key, step, number))
+                getattr(runs[run_id], table)[key] = value
+    for run_id, key, step, value, is_nan in select("key, step, value, is_nan FROM metrics"):
+        if run_id in runs:
+            number = struct.pack("<d", float("nan") if is_nan else value)
+            runs[run_id].metrics.append((key, step, number))
     return list(runs.values())
 
 
@@ -124,7 +131,16 @@ def problems(
     with closing(sqlite3.connect(database, timeout=60)) as store:
         if (said := store.execute("PRAGMA integrity_check").fetchone()) != ("ok",):
             yield f"integrity_check says {said}"
-    runs = read_runs(database)
+    yield from unlike(read_runs(database), reference, served, times)
+    if left := [path.name for path in (outputs / "checkpoints").glob("*")]:
+        yield f"{len(left)} files are left in checkpoints/, like *{left[0][32:]}"
+    yield from report_problems(outputs / "reports" / "latest" / "report.json", reference)
+
+
+def unlike(
+    runs: list[Run], reference: Mapping[str, Job], served: Path | None, times: int = 1
+) -> Iterator[str]:
+    """What of the runs of a sweep is not as in an undisturbed one; the arguments of `problems`."""
     found = finished(runs)
     if found.keys() != reference.keys():
         lost, more = reference.keys() - found.keys(), found.keys() - reference.keys()
@@ -142,9 +158,6 @@ def problems(
         ]
         if twice:
             yield f"a run ({run.status}) has {len(twice)} metrics twice at a step, like {twice[0]}"
-    if left := [path.name for path in (outputs / "checkpoints").glob("*")]:
-        yield f"{len(left)} files are left in checkpoints/, like *{left[0][32:]}"
-    yield from _report_problems(outputs / "reports" / "latest" / "report.json", reference)
 
 
 def _differences(job: Job, expected: Job) -> Iterator[str]:
@@ -161,7 +174,8 @@ def _differences(job: Job, expected: Job) -> Iterator[str]:
         yield "weights.npz differs" if job.weights else "weights.npz is missing"
 
 
-def _report_problems(path: Path, reference: Mapping[str, Job]) -> Iterator[str]:
+def report_problems(path: Path, reference: Mapping[str, Job]) -> Iterator[str]:
+    """What a report does not say as that of an undisturbed sweep."""
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

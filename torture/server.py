@@ -29,10 +29,10 @@ START = 90.0  # seconds within which a server answers
 class Server:
     """A real `mlflow server` on 127.0.0.1, which can be killed and started again."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        """Start it on an empty store."""
-        shutil.copytree(lab.root / "template", folder)
-        self.folder = folder
+    def __init__(self, folder: Path, store: str) -> None:
+        """Start it on a store (a URI); artifacts and its log go to a folder."""
+        folder.mkdir(exist_ok=True)
+        self.folder, self.store = folder, store
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -47,7 +47,7 @@ class Server:
             "NO_PROXY": "127.0.0.1",
         }
         arguments = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        arguments += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        arguments += ["--backend-store-uri", self.store]
         arguments += ["--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -60,7 +60,9 @@ class Server:
         until = time.monotonic() + START
         while not self._answers():
             if time.monotonic() > until or self._process.poll() is not None:
-                raise RuntimeError("the tracking server does not start")
+                self.kill()
+                said = (self.folder / "server.log").read_text(errors="backslashreplace")
+                raise RuntimeError(f"the tracking server does not start: {said[-2000:]}")
             time.sleep(0.2)
 
     def _answers(self) -> bool:
@@ -76,16 +78,12 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def problems(self, lab: Lab, outputs: Path) -> Iterator[str]:
-        """What its store does not hold as after an undisturbed sweep."""
-        database = self.folder / "mlflow.db"
-        served = self.folder / "artifacts"
-        yield from problems(outputs, lab.reference, database=database, served=served)
-
 
 @contextmanager
 def _serving(lab: Lab, folder: Path) -> Iterator[Server]:
-    server = Server(lab, folder / "server")
+    place = folder / "server"
+    shutil.copytree(lab.root / "template", place)  # an empty store
+    server = Server(place, f"sqlite:///{place}/mlflow.db")
     try:
         yield server
     finally:
@@ -120,7 +118,8 @@ def _afterwards(
         if "MLflow" not in ended.said:
             found.append(f"it gave up without saying why: {ended.last_lines}")
         found += not_well(run(outputs, *lab.sweep, uri))
-    found += server.problems(lab, outputs)
+    database, served = server.folder / "mlflow.db", server.folder / "artifacts"
+    found += problems(outputs, lab.reference, database=database, served=served)
     return Outcome(point, found, [kind])
 
 

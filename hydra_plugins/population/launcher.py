@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +25,7 @@ from hydra_plugins.population.compose import Composer
 if TYPE_CHECKING:
     from pipeline.config import Halving
     from pipeline.jobrun import JobRun, JobSpec
+    from pipeline.sweep import Elsewhere
 
 
 class PopulationLauncher(Launcher):
@@ -38,9 +40,13 @@ class PopulationLauncher(Launcher):
         shards: int | None,
         max_memory: float | None,
         halving: DictConfig,
+        backend: str,
+        scheduler: str | None,
         dry_run: bool,
     ) -> None:
         """Take the values of conf/hydra/launcher/population.yaml."""
+        self.backend = backend
+        self.scheduler = scheduler
         self.shards = shards
         self.max_memory = max_memory
         self.halving = halving
@@ -58,13 +64,6 @@ class PopulationLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Train the jobs; a failed one is a failed JobReturn, in its place."""
-        from pipeline.__main__ import place_of
-        from pipeline.config import PipelineError
-        from pipeline.population import start_workers
-        from pipeline.report import load_libraries
-        from pipeline.stop import unmistaken
-        from pipeline.sweep import train_jobs
-
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.hydra_context.config_loader, self.config)
@@ -73,8 +72,28 @@ class PopulationLauncher(Launcher):
         if self.dry_run:
             self._print_plan(configs, cores, memory, halving)
             return []
+        with self._elsewhere(memory) as elsewhere:
+            return self._train(configs, initial_job_idx, cores, memory, halving, elsewhere)
+
+    def _train(
+        self,
+        configs: Sequence[DictConfig],
+        initial_job_idx: int,
+        cores: int,
+        memory: int | None,
+        halving: Halving | None,
+        elsewhere: Elsewhere | None,
+    ) -> list[JobReturn]:
+        from pipeline.__main__ import place_of
+        from pipeline.config import PipelineError
+        from pipeline.population import start_workers
+        from pipeline.report import load_libraries
+        from pipeline.stop import unmistaken
+        from pipeline.sweep import train_jobs
+
         ahead = ThreadPoolExecutor(1)  # while this thread writes files and waits for training
-        ahead.submit(start_workers, min(cores, len(configs)))
+        if elsewhere is None:
+            ahead.submit(start_workers, min(cores, len(configs)))
         ahead.submit(load_libraries)
         before = HydraConfig.instance().cfg
         try:
@@ -89,7 +108,8 @@ class PopulationLauncher(Launcher):
         try:
             with unmistaken():
                 place = place_of(self.config, self.config.hydra)
-                runs = train_jobs([spec for spec, _ in jobs], place, cores, memory, halving)
+                specs = [spec for spec, _ in jobs]
+                runs = train_jobs(specs, place, cores, memory, halving, elsewhere)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
@@ -107,10 +127,58 @@ class PopulationLauncher(Launcher):
                 check_real("hydra.launcher.max_memory", self.max_memory, zero=False)
             factor, min_epochs = self.halving.factor, self.halving.min_epochs
             halving = None if factor is None else Halving(factor, min_epochs)
+            self._check_backend()
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         memory = None if self.max_memory is None else int(self.max_memory * 1e9)
         return self.shards or joblib.cpu_count(), memory, halving
+
+    def _check_backend(self) -> None:
+        """Refuse a backend that is none, or not whole.
+
+        Raises:
+            ConfigError: it is so.
+        """
+        from pipeline.config import ConfigError
+
+        if self.backend not in ("joblib", "dask"):
+            raise ConfigError(
+                f"hydra.launcher.backend must be joblib or dask, not {self.backend!r}"
+            )
+        if self.backend == "dask" and not isinstance(self.scheduler, str):
+            raise ConfigError(
+                "hydra.launcher.backend=dask needs the address of a scheduler: "
+                "set hydra.launcher.scheduler=tcp://HOST:PORT"
+            )
+        if self.backend == "dask" and self.shards is not None:
+            raise ConfigError(
+                "hydra.launcher.shards is of backend=joblib: as many shards train at once as the "
+                "Dask cluster has workers"
+            )
+        if self.backend == "dask" and self.halving.factor is not None:
+            raise ConfigError(
+                "hydra.launcher.halving is of backend=joblib: on a cluster the shards of a sweep "
+                "do not wait for each other at a rung"
+            )
+        if self.backend == "joblib" and self.scheduler is not None:
+            raise ConfigError("hydra.launcher.scheduler needs hydra.launcher.backend=dask")
+
+    @contextmanager
+    def _elsewhere(self, memory: int | None) -> Iterator[Elsewhere | None]:
+        """What trains on other machines, if the backend is such."""
+        from pipeline.__main__ import tracking_of
+        from pipeline.config import PipelineError
+
+        if self.scheduler is None:
+            yield None
+            return
+        try:
+            from pipeline.cluster import on_cluster
+
+            with on_cluster(self.scheduler, tracking_of(self.config).uri, memory) as elsewhere:
+                yield elsewhere
+        except PipelineError as error:
+            raise CompactHydraException(str(error)) from error
 
     def _print_plan(
         self,
