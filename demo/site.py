@@ -53,18 +53,25 @@ class Site:
         most = int(share * len(self.lab.reference))
         jobs, seconds = spot.rng.randrange(most), spot.rng.uniform(0, 1)
         until = time.monotonic() + PATIENCE
-        with closing(psycopg2.connect(self.database)) as store:
-            store.autocommit = True
-            cursor = store.cursor()
-            while command.runs_for(0) and time.monotonic() < until:
-                cursor.execute(STATES, [spot.folder.name])
-                states = [status for (status,) in cursor.fetchall()]
-                if states and states.count("FINISHED") >= jobs:
-                    time.sleep(seconds)
-                    break
-                time.sleep(0.05)
-        kind = "in training" if command.runs_for(0) else "after the end"
+        while command.runs_for(0) and time.monotonic() < until:
+            states = self._states(spot)
+            if states and states.count("FINISHED") >= jobs:
+                time.sleep(seconds)
+                break
+            time.sleep(0.05)
+        kind = "in training"
+        if not command.runs_for(0):
+            kind = "after the end"
+        elif self._states(spot).count("FINISHED") == len(self.lab.reference):
+            kind = "in the report"
         return f"{seconds:.1f} s after {jobs} jobs had finished, {kind}", kind
+
+    def _states(self, spot: Spot) -> list[str]:
+        """How the runs of the jobs stand."""
+        with closing(psycopg2.connect(self.database)) as store:
+            cursor = store.cursor()
+            cursor.execute(STATES, [spot.folder.name])
+            return [status for (status,) in cursor.fetchall()]
 
     def runs(self, spot: Spot) -> list[Run]:
         """All runs of the sweep, read with SQL alone."""

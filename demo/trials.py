@@ -57,7 +57,7 @@ def scheduler(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """SIGKILL to the scheduler; it and two workers are started again."""
     with dask(spot.folder / "cluster", 2) as cluster:
         command = site.start(spot, cluster)
-        point, kind = site.strike(spot, command)
+        point, kind = site.strike(spot, command, share=0.8)
         cluster.scheduler.kill()
         cluster.start()
         for _ in range(2):
