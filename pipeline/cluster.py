@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pipeline import stop
 from pipeline.config import PipelineError
 from pipeline.data import Dataset
+from pipeline.group import Elsewhere
 from pipeline.jobrun import JobRun, Place
 from pipeline.population import plan
 from pipeline.progress import Progress
 from pipeline.scheduler import Scheduler
-from pipeline.sweep import Elsewhere, Writer
 from pipeline.tracking import Sweep
 from pipeline.worker import Answer, Task
+from pipeline.writer import Writer
 
 LOOK_SECONDS = 1.0  # between looks at which workers there are, at most
 HOPE_SECONDS = 10  # for a worker that can be used, while there are only others

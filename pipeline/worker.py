@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_info
 from pipeline import stop
 from pipeline.config import DataConfig, PipelineError, parse_job
 from pipeline.data import load
+from pipeline.group import MEMORY_SHARE
 from pipeline.jobrun import Ending, JobRun, JobSpec, Place
-from pipeline.sweep import MEMORY_SHARE, train_jobs
+from pipeline.sweep import train_jobs
 from pipeline.tracking import Finished, Store, Sweep
 
 STORE_SECONDS = 30  # within which the tracking server must answer a worker

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
 
 from demo.servers import Cluster, dask, free_port
 from hydra_plugins.population.launcher import PopulationLauncher
@@ -132,6 +133,10 @@ def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
     wait_until(lambda: any((folder / "checkpoints").glob("*.npz") for folder in outputs))
 
 
+WHOLE = OmegaConf.create({"factor": None, "min_epochs": 1})
+HALVED = OmegaConf.create({"factor": 2, "min_epochs": 1})
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -139,10 +144,14 @@ def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
         ({"backend": "dask"}, "set hydra.launcher.scheduler=tcp://HOST:PORT"),
         ({"scheduler": "tcp://h:1"}, "scheduler needs hydra.launcher.backend=dask"),
         ({"backend": "dask", "scheduler": "tcp://h:1", "shards": 2}, "shards is of backend=joblib"),
+        (
+            {"backend": "dask", "scheduler": "tcp://h:1", "halving": HALVED},
+            "halving is of backend=joblib",
+        ),
     ],
 )
 def test_a_backend_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
-    usual = {"shards": None, "max_memory": None, "dry_run": False}
+    usual = {"shards": None, "max_memory": None, "dry_run": False, "halving": WHOLE}
     launcher = PopulationLauncher(**usual | {"backend": "joblib", "scheduler": None} | values)
     with pytest.raises(CompactHydraException, match=said):
         launcher._limits()

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import sweep as sweep_module
 from pipeline.choice import rank, tabulate
 from pipeline.config import ConfigError, Halving, Hyperparameters, parse_job
 from pipeline.evidence import at_equal_epochs
+from pipeline.group import Group
 from pipeline.halving import leaving
 from pipeline.jobrun import JobRun, JobSpec, Place
 from pipeline.stack import Stack
@@ -126,7 +126,7 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
     whole = train_jobs(specs, place, cores=1, halving=HALVING)
     other = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
     waves = itertools.count()
-    train_wave = sweep_module._train_wave
+    train_wave = Group._train_wave
 
     def interrupted(*args: Any) -> None:
         if next(waves) == 2:
@@ -134,7 +134,7 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
         train_wave(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_module, "_train_wave", interrupted)
+        patch.setattr(Group, "_train_wave", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_jobs(specs, other, cores=1, halving=HALVING)
     steps, step = itertools.count(), Stack.step

@@ -30,15 +30,21 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
     "dry_run": {"config", "data", "population", "stack", "train"},
     "jobrun": {"checkpoint", "config", "data", "history", "tracking"},
     "halving": {"config", "jobrun"},
-    "sweep": {
-        *("board", "checkpoint", "config", "data", "dry_run"),
-        *("halving", "jobrun", "population", "progress", "provenance", "stop", "tracking"),
+    "writer": {"config", "jobrun", "provenance"},
+    "reuse": {"checkpoint", "config", "data", "jobrun", "tracking"},
+    "group": {
+        *("board", "checkpoint", "config", "data", "halving", "jobrun", "population"),
+        *("progress", "provenance", "stop", "writer"),
     },
-    "worker": {"config", "data", "jobrun", "stop", "sweep", "tracking"},
+    "sweep": {
+        *("checkpoint", "config", "data", "dry_run", "group", "jobrun", "population"),
+        *("reuse", "writer"),
+    },
+    "worker": {"config", "data", "group", "jobrun", "stop", "sweep", "tracking"},
     "scheduler": {"config", "stop", "worker"},
     "cluster": {
-        *("config", "data", "jobrun", "population", "progress"),
-        *("scheduler", "stop", "sweep", "tracking", "worker"),
+        *("config", "data", "group", "jobrun", "population", "progress"),
+        *("scheduler", "stop", "tracking", "worker", "writer"),
     },
     "figures": {"config"},
     "drawings": {"data", "figures"},

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from pipeline import sweep as sweep_module
+from pipeline import writer
 from pipeline.board import Board
 from pipeline.calls import TrackingError
 from pipeline.checkpoint import Checkpoints, _host, fingerprint
 from pipeline.config import Hyperparameters
+from pipeline.group import Group
 from pipeline.jobrun import Place
 from pipeline.stack import Stack
 from pipeline.sweep import train_jobs
@@ -77,7 +78,7 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
     train_jobs(specs, place, cores=2)
     interrupted = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
     looks, asked = itertools.count(), itertools.count()
-    look = sweep_module._look
+    look = Group._look
 
     def look_and_interrupt(*args: Any) -> None:
         look(*args)
@@ -85,7 +86,7 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_module, "_look", look_and_interrupt)
+        patch.setattr(Group, "_look", look_and_interrupt)
         patch.setattr(Board, "stopped", lambda _: next(asked) >= 40)  # in the fourth epoch
         with pytest.raises(KeyboardInterrupt):
             train_jobs(specs, interrupted, cores=1)
@@ -113,7 +114,7 @@ def test_a_checkpoint_stays_until_the_disk_holds_the_result(
     specs = [job(0, tmp_path, hyper(num_epochs=1))]
     with monkeypatch.context() as patch:
         patch.setattr(Store, "sync", no_sync)
-        patch.setattr(sweep_module, "PATIENCE_SECONDS", 0)
+        patch.setattr(writer, "PATIENCE_SECONDS", 0)
         (run,) = train_jobs(specs, place, cores=1)
     assert statuses(place) == {"0": "FINISHED"}
     assert run.error is None
@@ -147,7 +148,7 @@ def test_what_the_store_did_not_take_is_sent_by_the_next_start(
         raise TrackingError("MLflow has gone away")
 
     specs = [job(i, tmp_path / str(i), hyper(l2_reg=i)) for i in range(3)]
-    monkeypatch.setattr(sweep_module, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "log", unreachable)
         runs = train_jobs(specs, place, cores=1)
@@ -172,8 +173,8 @@ def test_a_job_that_the_store_refuses_does_not_hold_up_the_others(
             raise TrackingError("not this one")
         real_log(self, run_id, points, params, tags)
 
-    monkeypatch.setattr(sweep_module, "PATIENCE_SECONDS", 3)
-    monkeypatch.setattr(sweep_module, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 3)
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.1)
     monkeypatch.setattr(Store, "log", log)
     specs = [job(i, tmp_path / str(i), hyper(l2_reg=i)) for i in range(3)]
     runs = train_jobs(specs, place, cores=1)
@@ -217,7 +218,7 @@ def test_a_run_that_could_only_be_opened_late_is_whole(
         return start(self, *arguments)
 
     monkeypatch.setattr(Store, "start_run", locked)
-    monkeypatch.setattr(sweep_module, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.1)
     jobs = [job(i, tmp_path / str(i), replace(SMALL, seed=i)) for i in range(2)]
     assert all(run.error is None for run in train_jobs(jobs, place, cores=1))
     assert place.sweep is not None

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import sweep as sweep_module
 from pipeline.config import Hyperparameters
+from pipeline.group import Group
 from pipeline.jobrun import Place
 from pipeline.stack import Stack
 from pipeline.sweep import train_jobs
@@ -44,14 +44,14 @@ def test_an_interrupt_keeps_what_finished_and_stops_the_rest(
     monkeypatch: pytest.MonkeyPatch,
     cores: int,
 ) -> None:
-    look = sweep_module._look
+    look = Group._look
 
-    def look_and_interrupt(board: Any, members: Any, runs: Any, *more: Any) -> None:
-        look(board, members, runs, *more)
+    def look_and_interrupt(group: Group, board: Any, members: Any, runs: Any) -> None:
+        look(group, board, members, runs)
         if all(run.epoch >= 2 for run in runs):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_module, "_look", look_and_interrupt)
+    monkeypatch.setattr(Group, "_look", look_and_interrupt)
     jobs = [hyper(num_epochs=2), hyper(num_epochs=FOREVER)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
     with pytest.raises(KeyboardInterrupt):

@@ -24,8 +24,8 @@ from hydra_plugins.population.compose import Composer
 
 if TYPE_CHECKING:
     from pipeline.config import Halving
+    from pipeline.group import Elsewhere
     from pipeline.jobrun import JobRun, JobSpec
-    from pipeline.sweep import Elsewhere
 
 
 class PopulationLauncher(Launcher):
