@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -156,7 +156,7 @@ def _cell_key(key: str, value: Any) -> float | None:
     return float(f"{value:.6g}") if key in FORMATS and not pd.isna(value) else None
 
 
-def heatmaps(jobs: pd.DataFrame, chosen: Hashable = None) -> list[Heatmap]:
+def heatmaps(jobs: pd.DataFrame, chosen: int | None = None) -> list[Heatmap]:
     """The best validation accuracy at each hidden size, λ and learning rate.
 
     Where a search has left a grid of its values almost empty, spans of them share a cell.
@@ -179,7 +179,7 @@ def heatmaps(jobs: pd.DataFrame, chosen: Hashable = None) -> list[Heatmap]:
         for where in grid[grid["outcome"] == outcome].set_index(GRID).index:
             cells.setdefault(where, Cell(outcome))
     if chosen is not None:
-        place = cast(Place, tuple(grid.loc[chosen, GRID]))
+        place = cast(Place, tuple(columns[key].loc[chosen] for key in GRID))
         cells[place] = cells.get(place, Cell())._replace(chosen=True)
     sizes, strengths, rates = (list(dict.fromkeys(map(level[key], tried[key]))) for key in GRID)
     return [

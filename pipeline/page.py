@@ -238,7 +238,7 @@ def draw(
         first_layer = draw_weights(weights.W1[0], source.image_shape)
     several = evidence is not None and len(evidence.configurations) > 1
     return {
-        "heatmaps": heatmaps(jobs, jobs.index[0] if best else None),  # the first is the chosen
+        "heatmaps": heatmaps(jobs, int(jobs.index[0]) if best else None),  # the first is chosen
         "models": list(zip(shown["label"], COLOURS, MARKERS.values(), strict=False)),
         "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
         "first_layer": first_layer,
