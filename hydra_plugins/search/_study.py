@@ -13,7 +13,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,8 +262,8 @@ class Study:
 
         try:
             yield
-        except (OptunaError, SQLAlchemyError, OSError, ImportError) as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
+        except (OptunaError, SQLAlchemyError, OSError, ImportError, RuntimeError) as error:
+            reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
             raise PipelineError(
                 f"the study {self.name} at hydra.sweeper.storage={self._storage} cannot be read or "
                 f"written ({reason}): start the same command again when it can"
@@ -278,8 +278,7 @@ def _is_sqlite(storage: str) -> bool:
 def _alone(storage: str | None) -> Iterator[None]:
     """No other process opens a study in this sqlite file meanwhile: two that make it collide."""
     if storage is None or not _is_sqlite(storage):
-        with nullcontext():
-            yield
+        yield
         return
     path = Path(storage.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
