@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,7 @@ def axis(level: Level) -> str:
     """A place on an axis of a heatmap."""
     if isinstance(level, Span):
         return "–".join(show(float(f"{end:.2g}")) for end in level)
-    return show(rounded(float(level)))
+    return show(level if level.is_integer() else rounded(level))
 
 
 def percent(share: float) -> str:
@@ -188,14 +188,14 @@ def _cell_key(key: str, value: Any) -> float | None:
     return float(f"{value:.6g}") if key in FORMATS and not pd.isna(value) else None
 
 
-def heatmaps(jobs: pd.DataFrame, chosen: tuple[float, float, float] | None = None) -> list[Heatmap]:
+def heatmaps(jobs: pd.DataFrame, chosen: int | None = None) -> list[Heatmap]:
     """The best validation accuracy (mean over seeds) at each hidden size, λ and learning rate.
 
     Where a search has left a grid of its values almost empty, spans of them share a cell.
 
     Args:
         jobs: a row a run, with the columns of GRID, outcome, best_val_acc and num_val.
-        chosen: the values of the chosen model.
+        chosen: the row of the chosen model, by its label.
     """
     values = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
     # A run that never started may have any value: it gets no row or column of its own.
@@ -211,11 +211,11 @@ def heatmaps(jobs: pd.DataFrame, chosen: tuple[float, float, float] | None = Non
     grid = values.assign(**columns, mean=alike["best_val_acc"].transform("mean"))
     cells = _finished_cells(grid[grid["outcome"] == "finished"])
     for outcome in ("unfinished", "halted", "diverged", "failed"):
-        for place in grid[grid["outcome"] == outcome].set_index(GRID).index:
-            cells.setdefault(place, Cell(outcome))
+        for where in grid[grid["outcome"] == outcome].set_index(GRID).index:
+            cells.setdefault(where, Cell(outcome))
     if chosen is not None:
-        place = tuple(level[key](value) for key, value in zip(GRID, chosen, strict=True))
-        cells[place] = cells[place]._replace(chosen=True)
+        place = cast(Place, tuple(columns[key].loc[chosen] for key in GRID))
+        cells[place] = cells.get(place, Cell())._replace(chosen=True)
     sizes, strengths, rates = (list(dict.fromkeys(map(level[key], tried[key]))) for key in GRID)
     return [
         Heatmap(
@@ -228,7 +228,7 @@ def heatmaps(jobs: pd.DataFrame, chosen: tuple[float, float, float] | None = Non
 def _level_of(tried: NDArray[np.float64], most: float) -> Callable[[float], Level]:
     """Where a value stands on an axis: itself, or among more than `most` in a span; 0 apart."""
     positive = tried[tried > 0]
-    if len(tried) <= most:
+    if len(positive) <= most:
         return float
     low, high = positive[0], positive[-1]
     space = np.geomspace if high > DECADE * low else np.linspace

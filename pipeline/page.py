@@ -274,9 +274,7 @@ def draw(
         first_layer = draw_weights(weights.W1[0], source.image_shape)
     several = evidence is not None and len(evidence.configurations) > 1
     return {
-        "heatmaps": heatmaps(
-            jobs, (best.hidden_size, best.l2_reg, best.learning_rate) if best else None
-        ),
+        "heatmaps": heatmaps(jobs, int(jobs.index[0]) if best else None),  # the first is chosen
         "models": list(zip(shown["label"], COLOURS, MARKERS.values(), strict=False)),
         "curves": {quantity: draw_curves(histories, quantity) for quantity in ("loss", "acc")},
         "first_layer": first_layer,
@@ -318,11 +316,12 @@ def _history(evidence: Evidence, jobs: pd.DataFrame) -> list[tuple[str, str, str
             "group": configuration(runs, names_of(runs)).map(groups),
         }
     ).sort_values("job")
+    missing = "; short lines: without a result" if trials["best_val_acc"].isna().any() else ""
     highest = trials.sort_values("best_val_acc", ascending=False, kind="stable").iloc[0]
     return [
         (
             "history",
-            "Validation accuracy of each trial in its order; the line is the best so far",
+            f"Validation accuracy of each trial in its order; the line is the best so far{missing}",
             f"Validation accuracy of {len(trials)} trials in their order; the highest, "
             f"{percent(highest['best_val_acc'])}, was first reached by trial {highest['job']}",
             draw_history(trials),

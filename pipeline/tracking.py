@@ -439,7 +439,10 @@ def _as_finished(run: Run) -> Finished:
 
 def _as_sweep(run: Run) -> Sweep:
     tags = run.data.tags
-    searched = json.loads(tags.get("searched", "{}"))
+    try:
+        searched = json.loads(tags.get("searched", "{}"))
+    except ValueError:  # a store may hold anything
+        searched = {}
     known = run.info.run_id, run.info.experiment_id
     return Sweep(tags["sweep"], *known, tags["command"], searched)
 

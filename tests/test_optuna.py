@@ -23,8 +23,9 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from hydra_plugins.search._search import Search
 from hydra_plugins.search._space import as_overrides, split
-from hydra_plugins.search._study import Search, Study
+from hydra_plugins.search._study import Study
 from pipeline.config import ConfigError, PipelineError
 from pipeline.tracking import Store
 from tests.test_commands import report_of

@@ -527,11 +527,11 @@ def test_many_searched_values_share_the_cells_of_a_heatmap() -> None:
             **{"best_val_acc": accuracies, "num_val": 100},
         }
     )
-    best = int(accuracies.argmax())
-    (panel,) = heatmaps(jobs, (8, jobs["l2_reg"][best], rates[best]))
+    (panel,) = heatmaps(jobs, chosen=int(accuracies.argmax()))
     assert (len(panel.learning_rates), len(panel.rows)) == (8, 6)
     assert [axis(level) for level in panel.learning_rates[:2]] == ["0.01–0.018", "0.018–0.032"]
     assert axis(panel.rows[0][0]) == "0"  # apart from all others
+    assert [axis(1024.0), axis(0.0012345)] == ["1024", "0.00123"]
     (chosen,) = (cell for _, row in panel.rows for cell in row if cell.chosen)
     assert chosen.val_acc == accuracies.max()
 

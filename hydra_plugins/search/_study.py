@@ -1,111 +1,28 @@
 """A study of Optuna: which trials come next, and what has become of them.
 
-A trial is a job of the sweep, with the same number. What a sampler draws for it depends on the
-seed, on its number and on the trials before it: a study that goes on chooses what it would have
-chosen without the interruption.
+A trial is a job of the sweep, with the same number.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
-import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hydra_plugins.search._space import levels
-from pipeline.config import ConfigError, PipelineError
+from pipeline.config import PipelineError
 from pipeline.provenance import heartbeat, is_gone, provenance
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-    from hydra_plugins.search._space import Space
+    from hydra_plugins.search._search import Search
 
-SAMPLERS = ("tpe", "cmaes", "qmc", "random", "grid")
 LOCK_SECONDS = 60  # to wait for another process that writes to a sqlite file
 RETRIES = "retries"  # user attribute of a trial: the number of the failed one that it repeats
 PROCESS = ("host", "pid", "pid_started")
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched, and how.
-
-    Raises:
-        ConfigError: the sampler is unknown, or cannot search this space.
-    """
-
-    space: Space
-    fixed: dict[str, Any]  # the values that are the same for all trials
-    sampler: str  # of SAMPLERS
-    seed: int
-    n_trials: int
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise ConfigError(
-                f"hydra.sweeper.sampler must be one of {', '.join(SAMPLERS)}, not {self.sampler!r}"
-            )
-        choices = [key for key, over in self.space.items() if hasattr(over, "choices")]
-        if self.sampler == "cmaes" and (choices or len(self.space) < 2):
-            raise ConfigError(
-                "hydra.sweeper.sampler=cmaes searches at least two intervals or ranges, and no "
-                f"choices{' as that of ' if choices else ''}{', '.join(choices)}: take another "
-                "sampler"
-            )
-
-    @property
-    def count(self) -> int:
-        """How many trials there will be: of a grid at most as many as it has points."""
-        if self.sampler != "grid":
-            return self.n_trials
-        return min(self.n_trials, math.prod(map(len, levels(self.space).values())))
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What two starts have in common that belong to one study, as JSON has it."""
-        space = {key: str(over) for key, over in self.space.items()}
-        same = {"space": space, "values": self.fixed, "sampler": self.sampler, "seed": self.seed}
-        found: dict[str, Any] = json.loads(json.dumps(same))
-        return found
-
-    @property
-    def name(self) -> str:
-        """A name for the study that holds exactly this search."""
-        text = json.dumps(self.identity, sort_keys=True)
-        return f"{self.sampler}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-    def sampler_for(self, number: int) -> BaseSampler:
-        """The sampler of one trial."""
-        from optuna import samplers
-
-        own = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        match self.sampler:
-            case "tpe":
-                # The liar takes trials that run for bad ones: those of a batch keep apart.
-                return samplers.TPESampler(seed=own, constant_liar=True)
-            case "cmaes":
-                return samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
-            case "qmc":
-                return samplers.QMCSampler(
-                    scramble=True,
-                    seed=self.seed,  # of the sequence, of which each trial is a point
-                    independent_sampler=samplers.RandomSampler(own),
-                    warn_independent_sampling=False,
-                )
-            case "random":
-                return samplers.RandomSampler(own)
-        return samplers.GridSampler(levels(self.space), seed=self.seed)  # of the order
 
 
 class Study:
@@ -262,8 +179,8 @@ class Study:
 
         try:
             yield
-        except (OptunaError, SQLAlchemyError, OSError, ImportError) as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
+        except (OptunaError, SQLAlchemyError, OSError, ImportError, RuntimeError) as error:
+            reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
             raise PipelineError(
                 f"the study {self.name} at hydra.sweeper.storage={self._storage} cannot be read or "
                 f"written ({reason}): start the same command again when it can"
@@ -278,8 +195,7 @@ def _is_sqlite(storage: str) -> bool:
 def _alone(storage: str | None) -> Iterator[None]:
     """No other process opens a study in this sqlite file meanwhile: two that make it collide."""
     if storage is None or not _is_sqlite(storage):
-        with nullcontext():
-            yield
+        yield
         return
     path = Path(storage.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from hydra_plugins.search._study import Search, Study
+    from hydra_plugins.search._search import Search
+    from hydra_plugins.search._study import Study
 
 RESULTS = "optimization_results.yaml"  # as Hydra's own sweeper for Optuna calls it
 
@@ -89,8 +90,8 @@ class OptunaSweeper(Sweeper):
             raise ConfigError(
                 "hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'"
             ) from None
+        from hydra_plugins.search._search import Search
         from hydra_plugins.search._space import split
-        from hydra_plugins.search._study import Search
 
         for key, only in (("metric", "best_val_acc"), ("direction", "maximize")):
             if getattr(self, key) != only:
