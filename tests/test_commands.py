@@ -91,6 +91,7 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     assert parent.info.status == "FAILED"
     names = {file.path for file in store.client.list_artifacts(sweep.run_id, "report")}
     written = {f"report/report.{kind}" for kind in ("html", "md", "csv", "json")}
+    written.add("report/configurations.csv")
     drawn = {f"report/{name}.svg" for name in ("acc", "loss", "costs", "configurations")}
     assert names == written | drawn
 
