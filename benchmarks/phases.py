@@ -49,7 +49,7 @@ def main() -> None:
 
     from hydra_plugins.population import launcher
     from pipeline import __main__ as app
-    from pipeline import report, sweep
+    from pipeline import group, report, sweep
     from pipeline.tracking import Store
 
     phases = Phases()
@@ -59,8 +59,8 @@ def main() -> None:
     phases.time("composing", launcher.Composer, "compose")
     phases.time("folders and logs", launcher.PopulationLauncher, "_open")
     phases.time("data", sweep, "load")
-    phases.time("data", sweep, "share")
-    phases.time("training", sweep, "train_wave")
+    phases.time("data", group, "share")
+    phases.time("training", group, "train_wave")
     for name in STORE_CALLS:
         phases.time("tracking", Store, name)
     phases.time("report", report, "write_report")
