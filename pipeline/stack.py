@@ -18,6 +18,8 @@ from pipeline.model import Array, Labels, Params
 
 # A stack's working arrays should fit a core's share of the cache: more models only add misses.
 STACK_BYTES = 1 << 23
+# So should a part of W1 and of its gradient; of fewer rows, a product would have too little to do.
+BLOCK_SIZE, LEAST_ROWS = 98_304, 384
 
 
 def stack_members(population: Sequence[Hyperparameters], data: Dataset) -> list[list[int]]:
@@ -119,7 +121,9 @@ class Stack:
         with np.errstate(all="ignore"):
             for _ in self.curves[0]:
                 self.learning_rate *= self.decay
-            self.squares = model.sum_of_squares(self.params.W1)  # ΣW1², known from the last step
+            self.squares = np.zeros(len(jobs), self.params.W1.dtype)  # ΣW1²
+            self._divide()
+            self._square_all()
 
     @np.errstate(over="ignore")  # a rate beyond float32 is infinite, and its model diverges
     def _column(self, values: list[float]) -> Array:
@@ -162,14 +166,35 @@ class Stack:
             self._move(X, H, dH0, dS, ones, arrays)
             return
         shrink = 1 - 2 * self.learning_rate * self.l2_reg
-        for k in range(len(W1)):  # while a model's W1 and dW1 are in the cache
-            W1[k] *= shrink[k]
-            W1[k] -= np.matmul(X.T, dH0[k], out=arrays.dW1)
-            self.squares[k] = model.sum_of_squares(W1[k : k + 1])[0]
+        for k, rows in self.blocks:  # parts that stay in the cache
+            W = W1[k, rows]
+            if self.penalised[k]:
+                W *= shrink[k]
+            W -= np.matmul(X.T[rows], dH0[k], out=arrays.dW1[: len(W)])
+            self._square(k, rows, W)
         W2 *= shrink
         W2 -= np.matmul(H.swapaxes(1, 2), dS, out=arrays.dW2)
         b1 -= ones @ dH0
         b2 -= ones @ dS
+
+    def _divide(self) -> None:
+        """Divide W1 into parts that stay in the cache while they are updated."""
+        K, D, H = self.params.W1.shape
+        size = max(LEAST_ROWS, BLOCK_SIZE // H)
+        starts = range(0, D, size)
+        self.blocks = [(k, slice(i, min(i + size, D))) for k in range(K) for i in starts]
+        self.penalised = self.l2_reg[:, 0, 0] > 0
+
+    def _square_all(self) -> None:
+        for k, rows in self.blocks:
+            self._square(k, rows, self.params.W1[k, rows])
+
+    def _square(self, k: int, rows: slice, W: Array) -> None:
+        """Take a part of W1 into ΣW1², which is of no use without a penalty."""
+        if self.penalised[k]:
+            flat = W.reshape(-1)
+            square = np.vecdot(flat, flat)
+            self.squares[k] = square if rows.start == 0 else self.squares[k] + square
 
     def _move(self, X: Array, H: Array, dH0: Array, dS: Array, ones: Array, arrays: Arrays) -> None:
         """A step with momentum; dH0 and dS hold η already."""
@@ -188,7 +213,7 @@ class Stack:
         b2 -= ones @ dS
         for array, velocity in zip(self.params, self.velocity, strict=True):
             array += velocity
-        self.squares = model.sum_of_squares(self.params.W1)
+        self._square_all()
 
     @np.errstate(all="ignore")
     def evaluate(
@@ -271,6 +296,7 @@ class Stack:
             setattr(self, name, getattr(self, name)[training])
         self.loss, self.hits = self.loss[training], self.hits[training]
         self.squares, self.best_hits = self.squares[training], self.best_hits[training]
+        self._divide()
         self.members = [self.members[k] for k in training]
         self.num_epochs = [self.num_epochs[k] for k in training]
         self.best_metrics = [self.best_metrics[k] for k in training]
