@@ -149,7 +149,7 @@ class Group:
 
     def _look(self, board: Board, members: Sequence[int], runs: Sequence[JobRun]) -> None:
         """Take in what the shards have published since the last look."""
-        for run, i in ((runs[i], i) for i in members):
+        for run, i in ((runs[i], i) for i in members if not runs[i].outcome):
             for row, outcome in board.read(i, run.epoch):
                 run.take(row, outcome)
                 self._progress.saw(len(self._data.y_train))
