@@ -229,8 +229,10 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
 
 def _report(store: Store, sweep: Sweep) -> int:
     """Write and print the report; returns 1 if no model was chosen."""
+    from pipeline.population import stop_workers
     from pipeline.report import summary_lines, write_report
 
+    stop_workers()  # the report reads the data itself: it would be in memory twice
     report = write_report(store, sweep, outputs_dir() / "reports")
     print(*summary_lines(report), sep="\n")
     print(f"All runs: {_ui(store.uri)}/{_PAGE.format(sweep.experiment_id)}")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 from pipeline.board import Board
@@ -169,6 +170,11 @@ def start_workers(count: int) -> None:
     """Let the processes that `train_wave` needs start, in a thread that has time to wait."""
     if count > 1:
         _workers(count)(delayed(_watch)(os.getpid()) for _ in range(count))
+
+
+def stop_workers() -> None:
+    """Let the processes go that wait for the next call, and with them their view of the data."""
+    get_reusable_executor().shutdown(wait=True)
 
 
 def _workers(count: int) -> Parallel:

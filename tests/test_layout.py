@@ -73,7 +73,7 @@ ALLOWED = {  # module of pipeline/: the modules of pipeline/ that it may import
     },
     "serve": {"config", "registry", "tracking"},
     "__init__": set(),
-    "__main__": {"config", "jobrun", "report", "stop", "sweep", "tracking"},
+    "__main__": {"config", "jobrun", "population", "report", "stop", "sweep", "tracking"},
 }
 HOMES = {  # library: where alone it may be imported
     "hydra": {"__main__"},
