@@ -89,8 +89,10 @@ def _train_group(runs: Sequence[JobRun], place: Place, writer: Writer, means: Me
     left = not_finished(race, data, place, checkpoints, means.halving, reuse=reuse)
     if means.elsewhere is not None:
         means.elsewhere(left, data, place, writer)
-    else:
-        Group(left, race, data, checkpoints, means).train(place, writer)
+        return
+    group = Group(left, race, data, checkpoints, means)
+    del data  # the group shares it with its processes: it would be in memory twice
+    group.train(place, writer)
 
 
 def dry_run(
