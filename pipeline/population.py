@@ -9,7 +9,8 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
@@ -152,24 +153,26 @@ def train_wave(
     Returns:
         Of each job that failed, by its place, the traceback or the reason.
     """
-    failed = _workers(min(cores, len(shards)))(
-        delayed(_train_shard)(
-            {i: jobs[i] for i in shard.jobs},
-            {i: names[i] for i in shard.jobs},
-            data,
-            checkpoints,
-            board,
-            until,
+    with _workers(min(cores, len(shards))) as workers:
+        failed = workers(
+            delayed(_train_shard)(
+                {i: jobs[i] for i in shard.jobs},
+                {i: names[i] for i in shard.jobs},
+                data,
+                checkpoints,
+                board,
+                until,
+            )
+            for shard in shards
         )
-        for shard in shards
-    )
     return {i: reason for reasons in failed for i, reason in reasons.items()}
 
 
 def start_workers(count: int) -> None:
     """Let the processes that `train_wave` needs start, in a thread that has time to wait."""
     if count > 1:
-        _workers(count)(delayed(_watch)(os.getpid()) for _ in range(count))
+        with _workers(count) as workers:
+            workers(delayed(_watch)(os.getpid()) for _ in range(count))
 
 
 def stop_workers() -> None:
@@ -177,12 +180,16 @@ def stop_workers() -> None:
     get_reusable_executor().shutdown(wait=True)
 
 
-def _workers(count: int) -> Parallel:
+@contextmanager
+def _workers(count: int) -> Iterator[Parallel]:
     """Processes, which stay for the next call; for one alone, this process."""
     # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
     ensure_running()  # the tracker of resources, whose start unblocks these signals
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    return Parallel(n_jobs=count, batch_size=1)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield Parallel(n_jobs=count, batch_size=1)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _train_shard(
