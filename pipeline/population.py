@@ -177,7 +177,11 @@ def start_workers(count: int) -> None:
 
 def stop_workers() -> None:
     """Let the processes go that wait for the next call, and with them their view of the data."""
-    get_reusable_executor().shutdown(wait=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:  # half shut down, they would be waited for without end
+        get_reusable_executor().shutdown(wait=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,12 @@ def listen() -> None:
     """Raise `Stopped` wherever the program is when the first signal comes."""
     for number in SIGNALS:
         signal.signal(number, _stop)
+    sys.unraisablehook = _unraisable
+
+
+def aside() -> None:
+    """Leave signals to the main thread: one that reaches another would not wait for its writes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def check() -> None:
@@ -60,6 +67,12 @@ def rest() -> None:
     """Let a signal end the program at once: there is nothing left to put in order."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+
+
+def _unraisable(error: sys.UnraisableHookArgs) -> None:
+    """Say nothing of a signal that came where nothing can be raised: `check` will see it."""
+    if not isinstance(error.exc_value, Stopped):
+        sys.__unraisablehook__(error)
 
 
 def _stop(number: int, _: Any) -> None:
