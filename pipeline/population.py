@@ -188,9 +188,11 @@ def stop_workers() -> None:
 def _workers(count: int) -> Iterator[Parallel]:
     """Processes, which stay for the next call; for one alone, this process."""
     # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
-    ensure_running()  # the tracker of resources, whose start unblocks these signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
+        ensure_running()  # the tracker of resources, whose start unblocks these signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         yield Parallel(n_jobs=count, batch_size=1)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
