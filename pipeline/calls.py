@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from pipeline.config import PipelineError
+from pipeline.stop import uninterrupted
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -70,16 +69,6 @@ def says_why(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
                 ) from error
 
     return wrapped
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let the write in hand end before Ctrl-C or SIGTERM take effect."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def reason(error: BaseException) -> str:

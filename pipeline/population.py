@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import signal
 import threading
 import time
 from collections import defaultdict
@@ -21,6 +20,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
+from pipeline import stop
 from pipeline.board import Board
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import ConfigError, Hyperparameters
@@ -177,25 +177,18 @@ def start_workers(count: int) -> None:
 
 def stop_workers() -> None:
     """Let the processes go that wait for the next call, and with them their view of the data."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:  # half shut down, they would be waited for without end
+    with stop.uninterrupted():  # half shut down, they would be waited for without end
         get_reusable_executor().shutdown(wait=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
 def _workers(count: int) -> Iterator[Parallel]:
     """Processes, which stay for the next call; for one alone, this process."""
     # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
-    signals = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
+    with stop.uninterrupted():
         ensure_running()  # the tracker of resources, whose start unblocks these signals
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        stop.aside()
         yield Parallel(n_jobs=count, batch_size=1)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _train_shard(

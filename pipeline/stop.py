@@ -30,6 +30,16 @@ def aside() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let what is in hand end before Ctrl-C or SIGTERM take effect."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def check() -> None:
     """Raise `Stopped` if a signal has come whose exception a library has swallowed."""
     if _asked:

@@ -30,9 +30,9 @@ from pipeline.calls import (
     TrackingError,
     reason,
     says_why,
-    uninterrupted,
 )
 from pipeline.provenance import heartbeat, is_gone, provenance, this_process
+from pipeline.stop import uninterrupted
 
 SERVER_TIMEOUT = 10  # seconds within which a tracking server must say that it is there
 METRICS_A_CALL = 1000  # what one log_batch takes at most
