@@ -173,16 +173,7 @@ def draw_history(trials: pd.DataFrame) -> str:
         finished = trials[trials["best_val_acc"].notna()]
         best = finished["best_val_acc"].cummax()
         axes.step(finished["job"], best, where="post", color=COLOURS[2], linewidth=1.5)
-        for group, (colour, alpha, size, order) in GROUPS.items():
-            some = finished[finished["group"] == group]
-            axes.plot(
-                *(some["job"], some["best_val_acc"], "o"),
-                color=colour,
-                alpha=alpha,
-                markersize=size,
-                markeredgewidth=0,
-                zorder=order,
-            )
+        _mark_groups(axes, finished, "job", "best_val_acc")
         others = trials.loc[trials["best_val_acc"].isna(), "job"]
         axes.vlines(others, 0, 0.04, GREY, transform=axes.get_xaxis_transform())
     return drawing.svg
@@ -206,16 +197,7 @@ def draw_costs(configurations: pd.DataFrame, front: pd.DataFrame) -> str:
         axes.set_xlabel("multiply-adds of a prediction")
         _in_percent(axes)
         axes.step(front["cost"], front["mean"], where="post", color=COLOURS[2], linewidth=1.5)
-        for group, (colour, alpha, size, order) in GROUPS.items():
-            some = configurations[configurations["group"] == group]
-            axes.plot(
-                *(some["cost"], some["mean"], "o"),
-                color=colour,
-                alpha=alpha,
-                markersize=size,
-                markeredgewidth=0,
-                zorder=order,
-            )
+        _mark_groups(axes, configurations, "cost", "mean")
     return drawing.svg
 
 
@@ -305,6 +287,20 @@ def _stretched(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     span = images.max(axis=(1, 2, 3), keepdims=True) - low
     scaled = 255 * (images - low) / np.where(span > 0, span, 1)
     return np.asarray(np.rint(scaled), np.uint8)
+
+
+def _mark_groups(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Draw a mark for each row, as GROUPS says."""
+    for group, (colour, alpha, size, order) in GROUPS.items():
+        some = table[table["group"] == group]
+        axes.plot(
+            *(some[x], some[y], "o"),
+            color=colour,
+            alpha=alpha,
+            markersize=size,
+            markeredgewidth=0,
+            zorder=order,
+        )
 
 
 def _in_percent(axes: Axes) -> None:

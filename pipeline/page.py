@@ -31,7 +31,7 @@ from pipeline.drawings import (
     draw_parallel,
     draw_weights,
 )
-from pipeline.evidence import Evidence, accuracy_in_words, as_facts, names_of
+from pipeline.evidence import Evidence, accuracy_in_words, as_facts
 from pipeline.figures import (
     GRID,
     HEADINGS,
@@ -313,7 +313,7 @@ def _history(evidence: Evidence, jobs: pd.DataFrame) -> list[tuple[str, str, str
         {
             "job": jobs["job"],
             "best_val_acc": jobs["best_val_acc"].where(finished),
-            "group": configuration(runs, names_of(runs)).map(groups),
+            "group": configuration(runs, evidence.swept).map(groups),
         }
     ).sort_values("job")
     missing = "; short lines: without a result" if trials["best_val_acc"].isna().any() else ""

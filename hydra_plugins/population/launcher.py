@@ -96,6 +96,7 @@ class PopulationLauncher(Launcher):
         if elsewhere is None:
             ahead.submit(start_workers, min(cores, len(configs)))
         ahead.submit(load_libraries)
+        ahead.shutdown(wait=False)  # a search launches often: its thread ends with its work
         before = HydraConfig.instance().cfg
         try:
             jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
