@@ -120,7 +120,7 @@ class Group:
         writer.open([runs[i] for i in members])
         board = Board(folder / "board", len(runs), max(jobs[i].num_epochs for i in members))
         data, checkpoints, cores = self._data, self._checkpoints, self._means.cores
-        with ThreadPoolExecutor(1, initializer=stop.aside) as background:
+        with ThreadPoolExecutor(1) as background:
             training = background.submit(
                 train_wave, wave, jobs, names, data, checkpoints, board, cores, until
             )

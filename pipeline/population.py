@@ -184,10 +184,8 @@ def stop_workers() -> None:
 @contextmanager
 def _workers(count: int) -> Iterator[Parallel]:
     """Processes, which stay for the next call; for one alone, this process."""
-    # Ctrl-C and SIGTERM often reach all processes of a group: the workers wait for the stop sign.
-    with stop.uninterrupted():
-        ensure_running()  # the tracker of resources, whose start unblocks these signals
-        stop.aside()
+    ensure_running()  # the tracker of resources, whose start unblocks signals
+    with stop.aside():  # the workers wait for the stop sign
         yield Parallel(n_jobs=count, batch_size=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _asked: list[int] = []  # the signals that have come and were not answered yet
+_held: list[int] = []  # of these, what has yet to take effect
+_depth = 0  # how many `uninterrupted` the main thread is in
 _unwanted: list[Callable[[], bool]] = []  # asked besides
 
 
@@ -25,14 +28,29 @@ def listen() -> None:
     sys.unraisablehook = _unraisable
 
 
-def aside() -> None:
-    """Leave signals to the main thread: one that reaches another would not wait for its writes."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let what the main thread has in hand end before Ctrl-C or SIGTERM take effect.
+
+    To block the signals would not do: the system then hands them to any thread that does not block
+    them, as those of BLAS, and Python still raises in the main thread.
+    """
+    global _depth
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals never raise here
+        return
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+        if _held and not _depth:
+            raise Stopped(_held.pop())
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let what is in hand end before Ctrl-C or SIGTERM take effect."""
+def aside() -> Iterator[None]:
+    """Let the processes that start here ignore Ctrl-C and SIGTERM, which often reach a group."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -88,4 +106,7 @@ def _unraisable(error: sys.UnraisableHookArgs) -> None:
 def _stop(number: int, _: Any) -> None:
     rest()
     _asked.append(number)
-    raise Stopped(number)
+    if _depth:
+        _held.append(number)
+    else:
+        raise Stopped(number)

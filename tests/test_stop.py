@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -38,6 +40,27 @@ def test_a_signal_that_is_swallowed_is_not_lost() -> None:
         stop.check()
     stop.answer()
     stop.check()
+
+
+def test_what_is_in_hand_ends_before_a_signal_takes_effect() -> None:
+    done = []
+    over = threading.Event()
+    beside = threading.Thread(target=over.wait)  # the system may hand a signal to any thread
+    beside.start()
+    try:
+        with pytest.raises(stop.Stopped) as stopped, stop.uninterrupted():
+            with stop.uninterrupted():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append(sum(range(1000)))
+            time.sleep(0.1)
+            done.append(2)
+    finally:
+        over.set()
+        beside.join()
+    assert stopped.value.args == (signal.SIGTERM,)
+    assert len(done) == 2
+    with stop.uninterrupted():  # to put things in order
+        done.append(3)
 
 
 def test_what_a_library_makes_of_a_signal_is_seen_through() -> None:

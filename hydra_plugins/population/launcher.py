@@ -88,11 +88,11 @@ class PopulationLauncher(Launcher):
         from pipeline.config import PipelineError
         from pipeline.population import start_workers
         from pipeline.report import load_libraries
-        from pipeline.stop import aside, unmistaken
+        from pipeline.stop import unmistaken
         from pipeline.sweep import train_jobs
 
         # While this thread writes files and waits for training:
-        ahead = ThreadPoolExecutor(1, initializer=aside)
+        ahead = ThreadPoolExecutor(1)
         if elsewhere is None:
             ahead.submit(start_workers, min(cores, len(configs)))
         ahead.submit(load_libraries)
