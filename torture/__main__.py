@@ -30,13 +30,13 @@ class Section(NamedTuple):
 
 SECTIONS = [
     Section("Damaged data files", damage.KINDS, 0.03),
-    Section("Bad command lines", commands.KINDS, 0.16),
+    Section("Bad command lines", commands.KINDS, 0.15),
     Section("A locked store", lock.KINDS, 0.07, 5),  # which mostly waits
     Section("A tracking server that fails", server.KINDS, 0.11, 3),  # likewise
-    Section("A full disk", disk.KINDS, 0.14, 4),
+    Section("A full disk", disk.KINDS, 0.13, 4),
     Section("Two sweeps at once", together.KINDS, 0.10, 1),
-    Section("Kills", kill.KILLS, 0.27),
-    Section("Signals", kill.SIGNALS, 0.13),
+    Section("Kills", kill.KILLS, 0.25),
+    Section("Signals", kill.SIGNALS, 0.17),
 ]
 
 

@@ -148,7 +148,7 @@ KILLS = [
 ]  # fmt: skip
 SIGNALS = [
     Kind("term", "SIGTERM, to the parent or to all, up to three times; then the same command",
-         "exit 143, how to go on is said; the results likewise", terminate, 8, 1),
+         "exit 143, how to go on is said; the results likewise", terminate, 7, 1),
     Kind("int", "Ctrl-C, up to three times; then the same command",
          "exit 130, how to go on is said; the results likewise", interrupt, 3, 1),
     Kind("twice", "Ctrl-C and again within a second, up to three times; then the same command",
