@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import threading
 import time
@@ -172,7 +171,7 @@ def start_workers(count: int) -> None:
     """Let the processes that `train_wave` needs start, in a thread that has time to wait."""
     if count > 1:
         with _workers(count) as workers:
-            workers(delayed(_watch)(os.getpid()) for _ in range(count))
+            workers(delayed(os.getpid)() for _ in range(count))
 
 
 def stop_workers() -> None:
@@ -186,7 +185,7 @@ def _workers(count: int) -> Iterator[Parallel]:
     """Processes, which stay for the next call; for one alone, this process."""
     ensure_running()  # the tracker of resources, whose start unblocks signals
     with stop.aside():  # the workers wait for the stop sign
-        yield Parallel(n_jobs=count, batch_size=1)
+        yield Parallel(n_jobs=count, batch_size=1, initializer=_watch, initargs=(os.getpid(),))
 
 
 def _train_shard(
@@ -197,8 +196,6 @@ def _train_shard(
     board: Board,
     until: int | None,
 ) -> dict[int, str]:
-    if os.getpid() != board.owner:
-        _watch(board.owner)
     with threadpool_limits(1, "blas"), _training:
         trainer = ShardTrainer(jobs, names, data, checkpoints, board, until)
         trainer.train(list(jobs))
@@ -208,9 +205,11 @@ def _train_shard(
 _training = threading.Lock()  # held while a shard trains in this process
 
 
-@functools.cache
 def _watch(owner: int) -> None:
-    """End this worker when its owner has died: it would wait for work for minutes."""
+    """End this worker when its owner has died: it would wait for work for minutes.
+
+    Before its first task: the owner may die before it has sent one.
+    """
 
     def watch() -> None:
         while os.getppid() == owner:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.board import Board
@@ -132,3 +134,18 @@ def test_the_board_shows_only_what_was_published(tmp_path: Path) -> None:
     board.complain(OSError(28, "full"))
     assert "No space left" in board.complaint()
     assert board.complaint() == ""
+
+
+def test_workers_that_start_while_their_owner_dies_end_too() -> None:
+    start = "from pipeline.population import start_workers; start_workers(2)"
+    owner = psutil.Popen([sys.executable, "-c", start])
+    workers: list[psutil.Process] = []
+    while len(workers) < 2:
+        assert owner.poll() is None
+        workers = [child for child in owner.children() if "LokyProcess" in str(child.cmdline())]
+    owner.kill()
+    owner.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert not alive
