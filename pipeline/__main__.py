@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -29,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline import stop
 from pipeline.config import (
     ROOT,
+    ConfigError,
     PipelineError,
     TrackingConfig,
     default_tracking_uri,
@@ -153,6 +155,7 @@ class SweepStart(Callback):
             return
         try:
             with stop.unmistaken():
+                _check_tracking(config.hydra)
                 store, experiment = open_store(config)
                 name = sweep_name(config.hydra)
                 store.end_orphans()
@@ -162,6 +165,24 @@ class SweepStart(Callback):
         except Exception:  # Hydra would warn, and go on without a sweep
             sys.exit(traceback.format_exc())
         SweepStart.sweep = store, sweep
+
+
+def _check_tracking(hydra_config: DictConfig) -> None:
+    """Refuse to sweep over where a sweep goes.
+
+    Raises:
+        ConfigError: it does.
+    """
+    params = hydra_config.sweeper.get("params")
+    texts = [f"{key}={params[key]}" for key in params] if OmegaConf.is_dict(params) else []
+    texts += hydra_config.overrides.task
+    about = [text for text in texts if text.lstrip("+").startswith("tracking.")]
+    for override in OverridesParser.create().parse_overrides(about):
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{override.input_line}: all jobs of a sweep go to one place and are treated alike "
+                f"there: give {override.key_or_group} one value"
+            )
 
 
 def _command() -> str:

@@ -17,7 +17,8 @@ from pipeline.config import short
 
 WHOLE = ("hidden_size", "batch_size", "num_epochs")  # at least 1
 NO_SCALE = ("seed",)  # numbers of which none is better than another
-LARGEST = {"learning_rate_decay": 1.0}  # that make sense; all others have no end
+LARGEST = {"learning_rate_decay": 1.0}  # that make sense
+BELOW = {"momentum": 1.0, "dropout": 1.0}  # what values must be; all others have no end
 NEAR = 0.05  # of an interval, within which a value is at its end
 WIDER = 10  # times as far a log scale then reaches; another one twice as far
 FEWEST = 3  # tried values that have an edge: of two, each is one
@@ -95,7 +96,7 @@ def _near_an_end(
     upwards = share > NEAR
     wider = [low, high]
     if upwards:
-        wider[1] = min(high * WIDER if log else 2 * high - low, LARGEST.get(name, math.inf))
+        wider[1] = _allowed(name, high * WIDER if log else 2 * high - low, high)
     else:
         wider[0] = low / WIDER if log else max(0.0, 2 * low - high)
     if name in WHOLE:
@@ -127,8 +128,15 @@ def beyond(name: str, tried: Sequence[float], upwards: bool) -> list[float]:
     values = _repeated(ordered) or _mean_spaced(ordered)
     if name in WHOLE:
         values = [float(round(value)) for value in values]
-    values = [min(value, LARGEST.get(name, math.inf)) for value in values]
+    values = [_allowed(name, value, float(ordered[-1])) for value in values]
     return [value for value in dict.fromkeys(values) if value > 0 and value != ordered[-1]]
+
+
+def _allowed(name: str, value: float, end: float) -> float:
+    """A value beyond the end of those tried, or what the hyperparameter allows on the way there."""
+    if value >= BELOW.get(name, math.inf):
+        return _rounded((end + BELOW[name]) / 2, slack=0)
+    return min(value, LARGEST.get(name, math.inf))
 
 
 def _repeated(ordered: NDArray[np.float64]) -> list[float]:

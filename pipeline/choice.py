@@ -264,9 +264,9 @@ def judged(jobs: pd.DataFrame) -> Iterator[str]:
     names = list(jobs.loc[jobs["test_acc"].notna(), "name"])
     if len(names) > 1:
         yield (
-            f"The test images were read {len(names)} times in this sweep, each time for the model "
-            f"that was the best then ({'; '.join(names)}): the last figure is no longer free of "
-            "choice."
+            f"The test images were read {len(names)} times for models of this sweep, each time for "
+            f"the one that was the best then ({'; '.join(names)}): the last figure is no longer "
+            "free of choice."
         )
 
 

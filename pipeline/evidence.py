@@ -55,7 +55,7 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, sweep: Sweep) 
     cost = costs(ranking, int(np.prod(source.image_shape)), len(source.classes.split(",")))
     columns = ["seed", "best_val_acc", "best_val_loss"]
     epoch, comparable = at_equal_epochs(store, jobs)
-    names = names_of(comparable)
+    names = names_of(jobs[jobs["outcome"].isin(("finished", "halted"))])
     models = ranking[columns].assign(
         configuration=configuration(ranking, names), cost=cost["prediction"]
     )
@@ -95,14 +95,14 @@ def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.Da
     """The runs by what they had reached when the first of them were halted.
 
     Returns:
-        The epoch, and the finished and halted runs with their best_val_acc up to then; without
-        halted runs None and the finished ones as they are.
+        The epoch, and the finished and halted runs that were to go so far, with their best_val_acc
+        up to then; without halted runs None and the finished ones as they are.
     """
     halted = jobs["outcome"] == "halted"
     if not halted.any():
         return None, rank(jobs)
     epoch = int(jobs.loc[halted, "halted_epoch"].min())
-    runs = jobs[halted | (jobs["outcome"] == "finished")]
+    runs = jobs[(halted | (jobs["outcome"] == "finished")) & (jobs["num_epochs"] >= epoch)]
     reached = [
         store.curves(id_, ["val_acc"])["val_acc"].loc[:epoch].max() for id_ in runs["run_id"]
     ]

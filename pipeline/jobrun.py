@@ -174,8 +174,11 @@ class JobRun:
         self._note_best(saved.curve[-1].milliseconds)
 
     def best_until(self, epoch: int) -> tuple[float, float] | None:
-        """The goodness of the best of the first epochs; None without a result that counts."""
-        if self.outcome in ("diverged", "failed") or len(self._bests) < epoch:
+        """The goodness of the best of the first epochs; None if it has not come to their end.
+
+        One that diverged later counts: when the others came to this epoch, nobody knew.
+        """
+        if self.outcome == "failed" or len(self._bests) < epoch:
             return None
         return self._bests[epoch - 1]
 

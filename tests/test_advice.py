@@ -90,6 +90,7 @@ def test_what_has_no_order_or_only_two_values_has_no_edge() -> None:
         ("l2_reg", 0.99, 0, 1, False, "interval(0,2)"),
         ("l2_reg", 0.01, 0, 1, False, None),
         ("learning_rate_decay", 0.999, 0.9, 1, False, None),
+        ("momentum", 0.985, 0.8, 0.99, False, "interval(0.8,0.995)"),
         ("hidden_size", 17, 16, 256, True, "tag(log,int(interval(2,256)))"),
     ],
 )

@@ -87,7 +87,9 @@ def test_a_configuration_is_judged_by_the_mean_of_its_seeds(
     race = [JobRun(spec, place) for spec in specs[:8]]
     for run, accuracy in zip(race, (0.9, 0.1, 0.6, 0.5, 0.4, 0.4, 0.9, 0.9), strict=True):
         run.recall([(accuracy, -1.0)])
-    race[6].outcome = "diverged"  # and its other seed is no result of the configuration
+    race[6].recall(
+        []
+    )  # it diverged in its first epoch, and its other seed is no result of the configuration
     assert leaving(race, 1, HALVING) == [*race[4:6], *race[6:8]]
     assert leaving(race, 9, HALVING) == race  # which end before that rung
 
@@ -118,6 +120,24 @@ def test_the_same_command_again_trains_nothing(
     ]
     alone = train_jobs(worst[-2:], next_sweep(place), cores=1, halving=HALVING)
     assert outcomes(alone) == ["finished"] * 2
+
+
+def test_one_that_diverged_after_a_rung_was_still_a_rival_there(
+    place: Place, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [
+        hyper(hidden_size=16, learning_rate=rate, learning_rate_decay=decay, num_epochs=16)
+        for rate, decay in itertools.product((0.1, 0.5), (0.95, 5))
+    ]
+    specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+    halving = Halving(factor=2, min_epochs=2)
+    first = train_jobs(specs, place, cores=1, halving=halving)
+    diverged = [run.epoch for run in first if run.outcome == "diverged"]
+    assert diverged and min(diverged) > 2
+    forbid_training(monkeypatch)
+    assert outcomes(train_jobs(specs, next_sweep(place), cores=1, halving=halving)) == outcomes(
+        first
+    )
 
 
 def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
@@ -158,6 +178,8 @@ def test_halted_runs_are_compared_at_equal_epochs_only(place: Place, specs: list
     assert len(runs) == 10
     first = [place.store.curves(id_, ["val_acc"])["val_acc"].iloc[0] for id_ in runs["run_id"]]
     assert list(runs["best_val_acc"]) == first
+    jobs.loc[runs.index[-1], "num_epochs"] = 0  # it was never to go so far
+    assert list(at_equal_epochs(place.store, jobs)[1].index) == list(runs.index[:-1])
 
 
 def test_the_plan_counts_what_halving_leaves(specs: list[JobSpec]) -> None:

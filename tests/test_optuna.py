@@ -99,6 +99,10 @@ def test_the_last_of_several_overrides_counts_and_floats_keep_their_digits() -> 
         ("a=tag(log, range(1,9))", "a range has no log scale"),
         ("a=tag(quick, interval(0,1))", "the only tag that is known is log, not quick"),
         ("a=range(1,1)", "holds no value"),
+        ("a=range(4,1e30)", "over a million values"),
+        ("a=range(0,100000000000000000000)", "over a million values"),
+        ("a=interval(0.1,nan)", "finite"),
+        ("a=interval(-inf,1)", "finite"),
     ],
 )
 def test_a_space_that_cannot_be_is_a_sentence(text: str, said: str) -> None:

@@ -385,7 +385,7 @@ def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) ->
     other = store.runs(sweep).query("`metrics.test_acc`.isna()").iloc[0]
     store.log(other["run_id"], [Point(1, 0, {"test_acc": 0.5})])
     told = " ".join(write_report(store, sweep, folder).evidence)
-    assert "The test images were read 2 times in this sweep" in told
+    assert "The test images were read 2 times for models of this sweep" in told
 
 
 def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ COMMANDS: list[tuple[str, str]] = [
     ("tracking.experiment=''", "tracking.experiment"),
     ("tracking.checkpoint_minutes=never", "checkpoint_minutes"),
     ("-m hydra.launcher.shards=two", "shards"),
+    ("-m hydra.launcher.halving=2", "halving.factor"),
+    ("-m hydra/sweeper=optuna hydra.sweeper.params=3", "hydra.sweeper.params"),
     # Out of range
     ("hidden_size=0", "hidden_size"),
     ("batch_size=2000", "batch_size"),
@@ -93,6 +95,8 @@ COMMANDS: list[tuple[str, str]] = [
     ("hidden_size", "hidden_size"),
     ("hidden_size=1,2", "multirun"),
     ("-m hidden_size=1,,2", ""),
+    ("-m tracking.experiment=a,b hidden_size=4,8", "one value"),
+    ("-m hydra/sweeper=optuna hidden_size=range(4,1e30)", "million"),
     ("-m hidden_size=range(1,", ""),
     ("-m data.dir=${{no.such.key}}", "no.such.key"),
     ("data.dir=${{oc.env:NO_SUCH_VARIABLE}}", "NO_SUCH_VARIABLE"),

@@ -39,7 +39,7 @@ class PopulationLauncher(Launcher):
         self,
         shards: int | None,
         max_memory: float | None,
-        halving: DictConfig,
+        halving: DictConfig | None,
         backend: str,
         scheduler: str | None,
         dry_run: bool,
@@ -120,22 +120,28 @@ class PopulationLauncher(Launcher):
 
     def _limits(self) -> tuple[int, int | None, Halving | None]:
         """Shards at once, bytes of memory, and which jobs stop early."""
-        from pipeline.config import Halving, PipelineError, check_real, check_whole
+        from pipeline.config import ConfigError, Halving, PipelineError, check_real, check_whole
 
         try:
             if self.shards is not None:
                 check_whole("hydra.launcher.shards", self.shards, least=1)
             if self.max_memory is not None:
                 check_real("hydra.launcher.max_memory", self.max_memory, zero=False)
-            factor, min_epochs = self.halving.factor, self.halving.min_epochs
-            halving = None if factor is None else Halving(factor, min_epochs)
-            self._check_backend()
+            halving = None
+            if self.halving is not None and not OmegaConf.is_dict(self.halving):
+                raise ConfigError(
+                    f"hydra.launcher.halving has values of its own, and cannot be {self.halving}: "
+                    "set hydra.launcher.halving.factor"
+                )
+            if self.halving is not None and self.halving.factor is not None:
+                halving = Halving(self.halving.factor, self.halving.min_epochs)
+            self._check_backend(halving)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         memory = None if self.max_memory is None else int(self.max_memory * 1e9)
         return self.shards or joblib.cpu_count(), memory, halving
 
-    def _check_backend(self) -> None:
+    def _check_backend(self, halving: Halving | None) -> None:
         """Refuse a backend that is none, or not whole.
 
         Raises:
@@ -157,7 +163,7 @@ class PopulationLauncher(Launcher):
                 "hydra.launcher.shards is of backend=joblib: as many shards train at once as the "
                 "Dask cluster has workers"
             )
-        if self.backend == "dask" and self.halving.factor is not None:
+        if self.backend == "dask" and halving is not None:
             raise ConfigError(
                 "hydra.launcher.halving is of backend=joblib: on a cluster the shards of a sweep "
                 "do not wait for each other at a rung"

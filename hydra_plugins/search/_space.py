@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     Space = dict[str, BaseDistribution]  # by the key of an override
+
+MOST_VALUES = 1_000_000  # of a range
 
 
 def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
@@ -97,6 +100,9 @@ def _distribution(override: Override) -> BaseDistribution:
         assert swept.start is not None and swept.end is not None
         return _numbers(key, text, swept.start, swept.end, None, log)
     if isinstance(swept, RangeSweep):
+        assert swept.start is not None and swept.stop is not None
+        if swept.step and abs((swept.stop - swept.start) / swept.step) > MOST_VALUES:
+            raise ConfigError(f"{text}: a range of over a million values: use an interval")
         values = sorted(swept.range()) if swept.step else []
         if not values:
             raise ConfigError(f"{text}: this range holds no value")
@@ -112,6 +118,8 @@ def _numbers(
 ) -> BaseDistribution:
     from optuna.distributions import FloatDistribution, IntDistribution
 
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"{text}: the ends of an interval are finite numbers")
     if step is None and low >= high:
         raise ConfigError(f"{text}: an interval goes from a smaller to a larger number")
     if log and low <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,8 @@ class OptunaSweeper(Sweeper):
             return self._run(search, fixed)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
+        except CompactHydraException:  # some of Hydra's are OSErrors too
+            raise
         except OSError as error:
             raise CompactHydraException(
                 f"the folder of the sweep cannot be written ({error}): make room there, or set "
@@ -93,12 +95,22 @@ class OptunaSweeper(Sweeper):
         from hydra_plugins.search._search import Search
         from hydra_plugins.search._space import split
 
+        if not isinstance(self.params, Mapping):
+            raise ConfigError(
+                f"hydra.sweeper.params must map keys to spaces, not be {self.params!r}"
+            )
         for key, only in (("metric", "best_val_acc"), ("direction", "maximize")):
             if getattr(self, key) != only:
                 raise ConfigError(
                     f"hydra.sweeper.{key} must be {only}, not {getattr(self, key)}: the report "
                     "chooses by that too"
                 )
+        halving = self.config.hydra.launcher.get("halving")
+        if OmegaConf.is_config(halving) and halving.get("factor") is not None:
+            raise ConfigError(
+                "hydra.launcher.halving goes with a grid: of the trials of a search only those of "
+                "one batch would train together, and be compared"
+            )
         for key, least in (("seed", 0), ("n_trials", 1), ("batch_size", 1)):
             check_whole(f"hydra.sweeper.{key}", getattr(self, key), least)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
