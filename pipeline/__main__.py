@@ -173,9 +173,11 @@ def _check_tracking(hydra_config: DictConfig) -> None:
     Raises:
         ConfigError: it does.
     """
-    params = hydra_config.sweeper.get("params")
-    texts = [f"{key}={params[key]}" for key in params] if OmegaConf.is_dict(params) else []
-    texts += hydra_config.overrides.task
+    # As they were typed: an interpolation in them may lead nowhere.
+    sweeper: Any = OmegaConf.to_container(hydra_config.sweeper)
+    params = sweeper.get("params")
+    texts = [f"{key}={value}" for key, value in params.items()] if isinstance(params, dict) else []
+    texts += cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))
     about = [text for text in texts if text.lstrip("+").startswith("tracking.")]
     for override in OverridesParser.create().parse_overrides(about):
         if override.is_sweep_override():

@@ -178,16 +178,17 @@ def in_words(evidence: Evidence, best: Best) -> Iterator[str]:
                 f"deviation {percent(first['std'])}; the model is that of its best seed, which has "
                 f"{percent(best.val_acc)}."
             )
-        alike = len(evidence.verdict.together) - 1
+        alike, others = len(evidence.verdict.together) - 1, f"other {len(table) - 1} configurations"
+        one = "the other configuration" if len(table) == 2 else ""
         if alike:
             yield (
-                f"{alike} of the other {len(table) - 1} configurations cannot be told apart from "
-                "it (paired tests on the same validation images, Holm's correction, 5 %); the "
+                f"{one.capitalize() or f'{alike} of the {others}'} cannot be told apart from it "
+                "(paired tests on the same validation images, Holm's correction, 5 %); the "
                 f"cheapest of all these is {evidence.verdict.cheapest}."
             )
         else:
             yield (
-                f"It is better than each of the other {len(table) - 1} configurations (paired "
+                f"It is better than {one or f'each of the {others}'} (paired "
                 "tests on the same validation images, Holm's correction, 5 %)."
             )
         raw, corrected = percent(correction.raw), percent(correction.corrected)
