@@ -148,3 +148,20 @@ def test_a_job_leaves_what_hydra_itself_leaves(together: tuple[Path, Path]) -> N
         lines = [(path / "pipeline.log").read_text().splitlines() for path in (job, twin)]
         messages = [[line.split(" - ", 1)[1] for line in text] for text in lines]
         assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("sweeper", ["grid", "optuna"])
+def test_a_folder_that_cannot_be_written_is_a_sentence(outputs: Path, sweeper: str) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=4,8", "num_epochs=1"),
+            *(f"hydra/sweeper={sweeper}", "hydra.sweep.dir=/proc/none"),
+        ],
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the folder of the sweep cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr

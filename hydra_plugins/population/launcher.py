@@ -99,12 +99,8 @@ class PopulationLauncher(Launcher):
         ahead.shutdown(wait=False)  # a search launches often: its thread ends with its work
         before = HydraConfig.instance().cfg
         try:
-            jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
-        except OSError as error:
-            raise CompactHydraException(
-                f"the folders of the jobs cannot be written ({error}): make room there, or set "
-                "PIPELINE_OUTPUTS to another folder"
-            ) from error
+            with writing():
+                jobs = [self._open(config, i) for i, config in enumerate(configs, initial_job_idx)]
         finally:
             HydraConfig.instance().cfg = before
         try:
@@ -245,6 +241,20 @@ class PopulationLauncher(Launcher):
             job_return.status = JobStatus.FAILED
             job_return.return_value = CompactHydraException(str(run.error))
         self.hydra_context.callbacks.on_job_end(config=config, job_return=job_return)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Make one sentence of what stands against writing the folders of a sweep and its jobs."""
+    try:
+        yield
+    except CompactHydraException:  # some of Hydra's are OSErrors too
+        raise
+    except OSError as error:
+        raise CompactHydraException(
+            f"the folder of the sweep cannot be written ({error}): make room there, or set "
+            "PIPELINE_OUTPUTS to another folder"
+        ) from error
 
 
 def _task_part(config: DictConfig) -> DictConfig:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 
-from hydra_plugins.population.launcher import PopulationLauncher
+from hydra_plugins.population.launcher import PopulationLauncher, writing
 
 
 class GridSweeper(BasicSweeper):
     """All combinations of the swept values."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Train all jobs; returns what came of them.
+
+        Raises:
+            CompactHydraException: a value or an override is wrong, or a folder cannot be written.
+        """
+        with writing():
+            return super().sweep(arguments)
 
     @staticmethod
     def split_arguments(

@@ -16,6 +16,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.population.launcher import writing
+
 if TYPE_CHECKING:
     from hydra_plugins.search._search import Search
     from hydra_plugins.search._study import Study
@@ -70,17 +72,11 @@ class OptunaSweeper(Sweeper):
         from pipeline.config import PipelineError
 
         try:
-            search, fixed = self._search(arguments)
-            return self._run(search, fixed)
+            with writing():
+                search, fixed = self._search(arguments)
+                return self._run(search, fixed)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
-        except CompactHydraException:  # some of Hydra's are OSErrors too
-            raise
-        except OSError as error:
-            raise CompactHydraException(
-                f"the folder of the sweep cannot be written ({error}): make room there, or set "
-                "PIPELINE_OUTPUTS to another folder"
-            ) from error
 
     def _search(self, arguments: Sequence[str]) -> tuple[Search, list[str]]:
         """What to search, and the overrides that all trials share."""
