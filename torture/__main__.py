@@ -35,8 +35,8 @@ SECTIONS = [
     Section("A tracking server that fails", server.KINDS, 0.11, 3),  # likewise
     Section("A full disk", disk.KINDS, 0.13, 4),
     Section("Two sweeps at once", together.KINDS, 0.10, 1),
-    Section("Kills", kill.KILLS, 0.25),
-    Section("Signals", kill.SIGNALS, 0.17),
+    Section("Signals", kill.SIGNALS, 0.16),
+    Section("Kills", kill.KILLS, 0.27),  # last: what time the others leave finds work here
 ]
 
 
