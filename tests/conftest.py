@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,6 @@ SMALL = Hyperparameters(
     dropout=0,
     flip=False,
 )
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """A test that trains in the main thread leaves it deaf: the next one hears again."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(scope="session")

@@ -87,9 +87,8 @@ def test_a_configuration_is_judged_by_the_mean_of_its_seeds(
     race = [JobRun(spec, place) for spec in specs[:8]]
     for run, accuracy in zip(race, (0.9, 0.1, 0.6, 0.5, 0.4, 0.4, 0.9, 0.9), strict=True):
         run.recall([(accuracy, -1.0)])
-    race[6].recall(
-        []
-    )  # it diverged in its first epoch, and its other seed is no result of the configuration
+    # It diverged in its first epoch, and its other seed is no result of the configuration.
+    race[6].recall([])
     assert leaving(race, 1, HALVING) == [*race[4:6], *race[6:8]]
     assert leaving(race, 9, HALVING) == race  # which end before that rung
 
