@@ -48,10 +48,10 @@ bench: .venv-bench/.complete ## measure side by side with other tools, for hours
 	$(BENCH)/python -m benchmarks $(ARGS)
 
 torture: $(SETUP) ## kill, corrupt and starve sweeps for 15 minutes, into docs/reliability.md
-	$(BIN)/python -m torture $(ARGS)
+	$(BIN)/python -m tests.torture $(ARGS)
 
 cluster-demo: $(SETUP) ## a sweep on a small real cluster: PostgreSQL, MLflow, Dask; a worker is killed
-	$(BIN)/python -m demo $(ARGS)
+	$(BIN)/python -m examples.cluster $(ARGS)
 
 # What this project is measured against is installed apart: the lock file, then the extra.
 .venv-bench/.complete: $(SETUP) benchmarks/constraints.txt

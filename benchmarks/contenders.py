@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import Hyperparameters
-from pipeline.data import Dataset
-from pipeline.stack import Stack, Workspace, stack_members
-from pipeline.train import mini_batches
+from pipeline.data.dataset import Dataset
+from pipeline.nn.stack import Stack, Workspace, stack_members
+from pipeline.nn.train import mini_batches
 
 BATCH = 200
 CLASSES = 10

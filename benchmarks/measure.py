@@ -21,7 +21,7 @@ import joblib
 import psutil
 from threadpoolctl import threadpool_info
 
-from pipeline.config import ROOT, outputs_dir
+from pipeline.paths import ROOT, outputs_dir
 
 CORES = joblib.cpu_count()
 PACKAGES = ("numpy", "scipy", "scikit-learn", "hydra-core", "mlflow", "pandas", "joblib")

@@ -18,8 +18,8 @@ import psutil
 from benchmarks.contenders import CLASSES
 from benchmarks.measure import Samples, arguments, check, fresh_folder, save, show, start
 from benchmarks.sweep import SWEEP, cifar10
-from pipeline.files import CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
-from pipeline.population import model_bytes
+from pipeline.data.files import CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
+from pipeline.execution.plan import model_bytes
 
 SAMPLE_SECONDS = 0.05
 

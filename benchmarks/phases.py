@@ -49,8 +49,10 @@ def main() -> None:
 
     from hydra_plugins.population import launcher
     from pipeline import __main__ as app
-    from pipeline import group, report, sweep
-    from pipeline.tracking import Store
+    from pipeline.execution import local as group
+    from pipeline.execution import run as sweep
+    from pipeline.report import report
+    from pipeline.tracking.store import Store
 
     phases = Phases()
     began = psutil.Process().create_time()

@@ -23,7 +23,7 @@ from benchmarks.results import (
     sweep_timings,
     targets,
 )
-from pipeline.config import ROOT
+from pipeline.paths import ROOT
 
 STEP_NOTES = """\
 16 models each of H = 32, 64, 128 and 256, batch 200, float32, random images. A step includes the

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import CLASSES, MAKERS, grid, random_data
 from benchmarks.measure import CORES, Samples, arguments, interleave, save
-from pipeline.population import plan
+from pipeline.execution.plan import plan
 
 TURN_SECONDS = 1.0  # how long a contender steps at each turn, about
 QUICK_SECONDS = 0.02

@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 import pipeline.__main__  # noqa: F401 (what conf/ refers to)
 from benchmarks.measure import Samples, arguments, fresh_folder, interleave, note_phases, run, save
 from benchmarks.peers.task import Task
-from pipeline.config import ROOT, DataConfig
-from pipeline.tracking import Store
+from pipeline.config import DataConfig
+from pipeline.paths import ROOT
+from pipeline.tracking.store import Store
 
 SWEEP = ("python", "-m", "pipeline", "-m")
 PHASES = ("python", "-m", "benchmarks.phases", "-m")

@@ -27,20 +27,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import stop
-from pipeline.config import (
-    ROOT,
-    ConfigError,
-    PipelineError,
-    TrackingConfig,
-    default_tracking_uri,
-    outputs_dir,
-    parse_tracking,
-)
+from pipeline import shutdown
+from pipeline.config import TrackingConfig, parse_tracking
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.paths import ROOT, default_tracking_uri, outputs_dir
 
 if TYPE_CHECKING:
-    from pipeline.jobrun import JobRun, Place
-    from pipeline.tracking import Store, Sweep
+    from pipeline.execution.job import JobRun, RunContext
+    from pipeline.tracking.store import Store, Sweep
 
 os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # conf/ builds on it
 
@@ -61,8 +55,8 @@ log = logging.getLogger("pipeline")
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
 def app(config: DictConfig) -> float | None:
     """Train one job: Hydra calls this for a run, and for each job under its other launchers."""
-    from pipeline.jobrun import JobSpec
-    from pipeline.sweep import train_jobs
+    from pipeline.execution.job import JobSpec
+    from pipeline.execution.run import train_jobs
 
     hydra_config = cast(DictConfig, HydraConfig.get())
     spec = JobSpec(
@@ -71,7 +65,7 @@ def app(config: DictConfig) -> float | None:
         folder=Path(hydra_config.runtime.output_dir),
         log=log,
     )
-    (run,) = train_jobs([spec], place_of(config, hydra_config), cores=1)
+    (run,) = train_jobs([spec], context_of(config, hydra_config), cores=1)
     if run.error is not None:
         raise CompactHydraException(str(run.error)) from run.error
     return result_of(run)
@@ -94,25 +88,25 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise CompactHydraException(" ".join(str(error).split())) from None
 
 
-def place_of(config: DictConfig, hydra_config: DictConfig) -> Place:
+def context_of(config: DictConfig, hydra_config: DictConfig) -> RunContext:
     """Where the runs of a job or of a sweep go.
 
     Raises:
         CompactHydraException: the store cannot be opened.
     """
-    from pipeline.jobrun import Place
+    from pipeline.execution.job import RunContext
 
     try:
-        # By name it is found in other processes only: a server may hold it twice (`drop_doubles`).
+        # Only other processes look a sweep up by name: a server may hold two runs of that name.
         if SweepStart.sweep is not None and SweepStart.sweep[0].uri == tracking_of(config).uri:
             store, sweep = SweepStart.sweep
-            return Place(store, sweep.experiment_id, sweep)
+            return RunContext(store, sweep.experiment_id, sweep)
         store, experiment = open_store(config)
         if hydra_config.mode != RunMode.MULTIRUN:
-            store.end_orphans()
-            return Place(store, store.experiment(experiment), None)
+            store.kill_orphaned_runs()
+            return RunContext(store, store.experiment(experiment), None)
         sweep = store.find_sweep(sweep_name(hydra_config))
-        return Place(store, sweep.experiment_id, sweep)
+        return RunContext(store, sweep.experiment_id, sweep)
     except PipelineError as error:
         raise CompactHydraException(str(error)) from error
 
@@ -123,7 +117,7 @@ def open_store(config: DictConfig) -> tuple[Store, str]:
     Raises:
         PipelineError: a value of `tracking` is wrong, or the store cannot be opened.
     """
-    from pipeline.tracking import Store
+    from pipeline.tracking.store import Store
 
     values = tracking_of(config)
     return Store(values.uri), values.experiment
@@ -154,11 +148,11 @@ class SweepStart(Callback):
         if OmegaConf.select(config, "hydra.launcher.dry_run"):
             return
         try:
-            with stop.unmistaken():
+            with shutdown.reraise_pending_signal():
                 _check_tracking(config.hydra)
                 store, experiment = open_store(config)
                 name = sweep_name(config.hydra)
-                store.end_orphans()
+                store.kill_orphaned_runs()
                 sweep = store.start_sweep(store.experiment(experiment), name, _command())
         except (PipelineError, CompactHydraException) as error:
             sys.exit(str(error))
@@ -196,13 +190,13 @@ def main() -> None:
     """Run the app; after a sweep, however it went, write its report."""
     code: Any = 0
     logging.raiseExceptions = False  # a log without room is not worth a traceback a line
-    stop.listen()
+    shutdown.listen()
     for word in sys.argv[1:]:
         if word.startswith("="):  # of which Hydra makes a traceback
             sys.exit(f"{word!r} sets a value without a name: write name{word}")
     try:
         code = _run()
-    except stop.Stopped as stopped:
+    except shutdown.Stopped as stopped:
         code = _stopped(stopped)
     try:
         if SweepStart.sweep is not None:
@@ -210,7 +204,7 @@ def main() -> None:
     except PipelineError as error:
         print(error, file=sys.stderr)
         code = code or 1
-    stop.rest()
+    shutdown.restore_handlers()
     sys.exit(code)
 
 
@@ -221,13 +215,13 @@ def _run() -> Any:
         app()
     except SystemExit as end:
         code = end.code
-    stop.check()
+    shutdown.check()
     return code
 
 
-def _stopped(stopped: stop.Stopped) -> int:
+def _stopped(stopped: shutdown.Stopped) -> int:
     """Say how to go on; returns the exit code."""
-    stop.answer()
+    shutdown.answer()
     print(f"stopped; to go on from here: {_command()}", file=sys.stderr)
     return 128 + int(stopped.args[0])
 
@@ -235,15 +229,15 @@ def _stopped(stopped: stop.Stopped) -> int:
 def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
     """Write the report and end the sweep's run; returns the exit code, 1 if no model was chosen."""
     try:
-        store.drop_doubles(sweep)
+        store.delete_duplicate_runs(sweep)
         if not store.has_jobs(sweep):  # it was stopped before its first job
             store.forget(sweep)
             return code or 1
-        with stop.unmistaken():
+        with shutdown.reraise_pending_signal():
             without_choice = _report(store, sweep)
         code = code or without_choice
-        stop.check()
-    except stop.Stopped as stopped:
+        shutdown.check()
+    except shutdown.Stopped as stopped:
         code = _stopped(stopped)
     killed = "KILLED" if code in (130, 143) else "FAILED"
     store.end_run(sweep.run_id, killed if code else "FINISHED")
@@ -252,8 +246,8 @@ def _end_sweep(store: Store, sweep: Sweep, code: Any) -> Any:
 
 def _report(store: Store, sweep: Sweep) -> int:
     """Write and print the report; returns 1 if no model was chosen."""
-    from pipeline.population import stop_workers
-    from pipeline.report import summary_lines, write_report
+    from pipeline.execution.plan import stop_workers
+    from pipeline.report.report import summary_lines, write_report
 
     stop_workers()  # the report reads the data itself: it would be in memory twice
     report = write_report(store, sweep, outputs_dir() / "reports")

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class PipelineError(Exception):
-    """What is wrong, where, and what to do, in one sentence for the user."""
-
-
-class ConfigError(PipelineError):
-    """A value of the configuration is missing, unknown, of the wrong type or out of range."""
+from pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -195,21 +185,6 @@ def check_batch_size(job: Hyperparameters, num_train: int) -> None:
             f"batch_size={job.batch_size} is larger than the training set of {num_train} images: "
             f"use at most {num_train}"
         )
-
-
-def outputs_dir() -> Path:
-    """The folder of everything that a run writes: $PIPELINE_OUTPUTS, or outputs/ beside conf/."""
-    return Path(os.environ.get("PIPELINE_OUTPUTS") or ROOT / "outputs").resolve()
-
-
-def checkpoints_dir() -> Path:
-    """The folder of what is trained and not yet in MLflow."""
-    return outputs_dir() / "checkpoints"
-
-
-def default_tracking_uri() -> str:
-    """The sqlite store in `outputs_dir()`, the same from any working directory."""
-    return f"sqlite:///{outputs_dir()}/mlflow.db"
 
 
 def _build(cls: type[Any], values: Any, prefix: str) -> Any:

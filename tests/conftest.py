@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.config import DataConfig, Hyperparameters
-from pipeline.data import Dataset, load
-from pipeline.jobrun import JobSpec, Place
-from pipeline.stack import Stack
-from pipeline.tracking import Store
+from pipeline.data.dataset import Dataset, load
+from pipeline.execution.job import JobSpec, RunContext
+from pipeline.nn.stack import Stack
+from pipeline.tracking.store import Store
 
 DIGITS = DataConfig(name="digits", dir=None, url=None, files={})
 TRACKING = {"uri": "sqlite:///x", "experiment": "x", "reuse": True, "checkpoint_minutes": 5}
@@ -61,9 +61,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def place(store: Store, request: pytest.FixtureRequest) -> Place:
+def place(store: Store, request: pytest.FixtureRequest) -> RunContext:
     experiment = store.experiment(request.node.name)
-    return Place(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
+    return RunContext(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
 
 
 def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
@@ -74,13 +74,13 @@ def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
     return JobSpec(number, {**asdict(values), **groups}, folder, log)
 
 
-def statuses(place: Place) -> dict[str, str]:
+def statuses(place: RunContext) -> dict[str, str]:
     assert place.sweep is not None
     runs = place.store.runs(place.sweep)
     return dict(zip(runs["tags.job"], runs["status"], strict=True))
 
 
-def next_sweep(place: Place) -> Place:
+def next_sweep(place: RunContext) -> RunContext:
     """The place of another sweep in the same experiment."""
     return replace(place, sweep=place.store.start_sweep(place.experiment_id, "next", "…"))
 
@@ -92,7 +92,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stack, "step", step)
 
 
-def kept(place: Place, number: int, folder: Path) -> tuple[Any, Any]:
+def kept(place: RunContext, number: int, folder: Path) -> tuple[Any, Any]:
     """The curves and the weights that the store holds of a job."""
     assert place.sweep is not None
     run = place.store.runs(place.sweep).set_index("tags.job").loc[str(number)]

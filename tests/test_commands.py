@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.config import ROOT
-from pipeline.tracking import Store
+from pipeline.paths import ROOT
+from pipeline.tracking.store import Store
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 CIFAR10 = os.environ.get("CIFAR10_DIR", "")

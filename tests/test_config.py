@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ConfigError, parse_job, short
+from pipeline.config import parse_job, short
+from pipeline.errors import ConfigError
 from tests.conftest import TRACKING
 
 VALUES: dict[str, Any] = {

@@ -28,14 +28,16 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.choice import load_weights
-from pipeline.config import ROOT, DataConfig, PipelineError
-from pipeline.data import Dataset, load, load_test
-from pipeline.files import CIFAR10_ARCHIVE, CIFAR10_TEST, CIFAR10_TRAIN
-from pipeline.report import write_report
-from pipeline.tracking import Point, Store
+from pipeline.analysis.choice import load_weights
+from pipeline.config import DataConfig
+from pipeline.data.dataset import Dataset, load, load_test
+from pipeline.data.files import CIFAR10_ARCHIVE, CIFAR10_TEST, CIFAR10_TRAIN
+from pipeline.errors import PipelineError
+from pipeline.paths import ROOT
+from pipeline.report.report import write_report
+from pipeline.tracking.store import Point, Store
 
-CODE = ("pipeline", "hydra_plugins", "benchmarks", "torture", "demo")
+CODE = ("pipeline", "hydra_plugins", "benchmarks", "examples", "tests")
 CIFAR10 = os.environ.get("CIFAR10_DIR", "")
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
@@ -673,7 +675,7 @@ def test_every_server_that_is_started_here_listens_on_this_machine_alone() -> No
     paths += [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
     for path in paths:
         text = path.read_text()
-        assert "0.0.0.0" not in text, path
+        assert path == Path(__file__) or "0.0.0.0" not in text, path
         for call in re.findall(r"(?:HTTPServer|TCPServer|create_server)\(([^)]*)", text):
             asked = "(host" in call and '"--host", default="127.0.0.1"' in text
             assert "127.0.0.1" in call or asked, path

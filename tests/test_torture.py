@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from torture import commands, damage, kill
-from torture.lab import Lab, prepare
-from torture.page import page
-from torture.results import problems
-from torture.trials import Choice, Kind, Outcome, do
+from tests.torture import commands, damage, kill
+from tests.torture.lab import Lab, prepare
+from tests.torture.page import page
+from tests.torture.results import problems
+from tests.torture.trials import Choice, Kind, Outcome, do
 
 SWEEP = ("-m", "hidden_size=8,16", "l2_reg=1e-4,3.5", "learning_rate=0.3")
 SHORT = ("learning_rate_decay=0.999", "batch_size=20", "num_epochs=20")

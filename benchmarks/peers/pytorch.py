@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Hyperparameters
-from pipeline.data import Dataset
+from pipeline.data.dataset import Dataset
 
 
 def network(job: Hyperparameters, D: int, C: int) -> nn.Sequential:

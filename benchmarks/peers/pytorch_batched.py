@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from benchmarks.peers.pytorch import network
 from pipeline.config import Hyperparameters
-from pipeline.data import Dataset
+from pipeline.data.dataset import Dataset
 
 
 def steps_of(

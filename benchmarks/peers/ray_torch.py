@@ -17,7 +17,7 @@ from ray import tune
 
 from benchmarks.peers.pytorch import train
 from benchmarks.peers.task import Task, report_best
-from pipeline.data import Dataset
+from pipeline.data.dataset import Dataset
 
 
 def trial(config: dict[str, Any], task: Task, data: Dataset) -> None:

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import DataConfig, Hyperparameters
-from pipeline.data import Dataset, load
+from pipeline.data.dataset import Dataset, load
 
 
 @dataclass

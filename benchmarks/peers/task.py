@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import DataConfig, Hyperparameters
-from pipeline.data import Dataset, load
+from pipeline.data.dataset import Dataset, load
 
 
 @dataclass(frozen=True)

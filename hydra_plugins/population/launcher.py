@@ -24,8 +24,8 @@ from hydra_plugins.population.compose import Composer
 
 if TYPE_CHECKING:
     from pipeline.config import Halving
-    from pipeline.group import Elsewhere
-    from pipeline.jobrun import JobRun, JobSpec
+    from pipeline.execution.job import JobRun, JobSpec
+    from pipeline.execution.local import Backend
 
 
 class PopulationLauncher(Launcher):
@@ -63,7 +63,7 @@ class PopulationLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train the jobs; a failed one is a failed JobReturn, in its place."""
+        """Train the jobs; a failed one is a failed JobReturn, in its context."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         composer = Composer(self.hydra_context.config_loader, self.config)
@@ -82,14 +82,14 @@ class PopulationLauncher(Launcher):
         cores: int,
         memory: int | None,
         halving: Halving | None,
-        elsewhere: Elsewhere | None,
+        elsewhere: Backend | None,
     ) -> list[JobReturn]:
-        from pipeline.__main__ import place_of
-        from pipeline.config import PipelineError
-        from pipeline.population import start_workers
-        from pipeline.report import load_libraries
-        from pipeline.stop import unmistaken
-        from pipeline.sweep import train_jobs
+        from pipeline.__main__ import context_of
+        from pipeline.errors import PipelineError
+        from pipeline.execution.plan import start_workers
+        from pipeline.execution.run import train_jobs
+        from pipeline.report.report import load_libraries
+        from pipeline.shutdown import reraise_pending_signal
 
         # While this thread writes files and waits for training:
         ahead = ThreadPoolExecutor(1)
@@ -104,10 +104,10 @@ class PopulationLauncher(Launcher):
         finally:
             HydraConfig.instance().cfg = before
         try:
-            with unmistaken():
-                place = place_of(self.config, self.config.hydra)
+            with reraise_pending_signal():
+                context = context_of(self.config, self.config.hydra)
                 specs = [spec for spec, _ in jobs]
-                runs = train_jobs(specs, place, cores, memory, halving, elsewhere)
+                runs = train_jobs(specs, context, cores, memory, halving, elsewhere)
         except PipelineError as error:
             raise CompactHydraException(str(error)) from error
         for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
@@ -116,7 +116,8 @@ class PopulationLauncher(Launcher):
 
     def _limits(self) -> tuple[int, int | None, Halving | None]:
         """Shards at once, bytes of memory, and which jobs stop early."""
-        from pipeline.config import ConfigError, Halving, PipelineError, check_real, check_whole
+        from pipeline.config import Halving, check_real, check_whole
+        from pipeline.errors import ConfigError, PipelineError
 
         try:
             if self.shards is not None:
@@ -143,7 +144,7 @@ class PopulationLauncher(Launcher):
         Raises:
             ConfigError: it is so.
         """
-        from pipeline.config import ConfigError
+        from pipeline.errors import ConfigError
 
         if self.backend not in ("joblib", "dask"):
             raise ConfigError(
@@ -168,16 +169,16 @@ class PopulationLauncher(Launcher):
             raise ConfigError("hydra.launcher.scheduler needs hydra.launcher.backend=dask")
 
     @contextmanager
-    def _elsewhere(self, memory: int | None) -> Iterator[Elsewhere | None]:
+    def _elsewhere(self, memory: int | None) -> Iterator[Backend | None]:
         """What trains on other machines, if the backend is such."""
         from pipeline.__main__ import tracking_of
-        from pipeline.config import PipelineError
+        from pipeline.errors import PipelineError
 
         if self.scheduler is None:
             yield None
             return
         try:
-            from pipeline.cluster import on_cluster
+            from pipeline.execution.dask.backend import on_cluster
 
             with on_cluster(self.scheduler, tracking_of(self.config).uri, memory) as elsewhere:
                 yield elsewhere
@@ -192,8 +193,9 @@ class PopulationLauncher(Launcher):
         halving: Halving | None,
     ) -> None:
         from pipeline.__main__ import resolved
-        from pipeline.config import PipelineError, parse_job
-        from pipeline.sweep import dry_run
+        from pipeline.config import parse_job
+        from pipeline.errors import PipelineError
+        from pipeline.execution.run import dry_run
 
         try:
             jobs = [parse_job(resolved(_task_part(config))) for config in configs]
@@ -204,7 +206,7 @@ class PopulationLauncher(Launcher):
     def _open(self, config: DictConfig, number: int) -> tuple[JobSpec, JobReturn]:
         """What Hydra's run_job does before it calls the task: folder, .hydra/, log, callbacks."""
         from pipeline.__main__ import resolved
-        from pipeline.jobrun import JobSpec
+        from pipeline.execution.job import JobSpec
 
         # HydraConfig.set_config would copy the whole node; this config belongs to this job alone.
         HydraConfig.instance().cfg = cast(HydraConf, config)

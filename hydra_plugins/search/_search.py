@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hydra_plugins.search._space import levels
-from pipeline.config import ConfigError
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
 
-from pipeline.config import ConfigError
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import PipelineError
-from pipeline.provenance import heartbeat, is_gone, provenance
+from pipeline.errors import PipelineError
+from pipeline.tracking.provenance import heartbeat_tags, is_gone, provenance
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -169,7 +169,7 @@ class Study:
 
     def _say_alive(self) -> None:
         process = {key: provenance()[key] for key in PROCESS}
-        self._study.set_user_attr("process", {**process, **heartbeat()})
+        self._study.set_user_attr("process", {**process, **heartbeat_tags()})
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

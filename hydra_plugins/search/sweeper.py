@@ -69,7 +69,7 @@ class OptunaSweeper(Sweeper):
             CompactHydraException: a value or a space is wrong, or the study cannot be had; or a
                 job failed, when all others have ended.
         """
-        from pipeline.config import PipelineError
+        from pipeline.errors import PipelineError
 
         try:
             with writing():
@@ -80,7 +80,8 @@ class OptunaSweeper(Sweeper):
 
     def _search(self, arguments: Sequence[str]) -> tuple[Search, list[str]]:
         """What to search, and the overrides that all trials share."""
-        from pipeline.config import ConfigError, check_whole
+        from pipeline.config import check_whole
+        from pipeline.errors import ConfigError
 
         try:
             import optuna  # noqa: F401
@@ -172,7 +173,8 @@ class OptunaSweeper(Sweeper):
     def _check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Refuse a search of which no job can be, before the study knows of it."""
         from pipeline.__main__ import resolved
-        from pipeline.config import ConfigError, parse_job
+        from pipeline.config import parse_job
+        from pipeline.errors import ConfigError
 
         problem: ConfigError | None = None
         for overrides in jobs:

@@ -1,0 +1,1 @@
+"""Turns the runs of a sweep into one result of numbers."""

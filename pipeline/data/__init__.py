@@ -1,0 +1,1 @@
+"""Datasets: bytes to splits of images."""

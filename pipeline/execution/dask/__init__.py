@@ -1,0 +1,1 @@
+"""Trains the shards of a sweep on a Dask cluster."""

@@ -1,0 +1,43 @@
+"""Successive halving: at each rung, the lower part of the configurations stops training.
+
+Jamieson and Talwalkar (2016). No model is started again: those that stay go on from where they are,
+to the same bits as without rungs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.config import Halving, Hyperparameters
+from pipeline.execution.job import JobRun
+
+WORST = -math.inf, -math.inf  # what a configuration scores if one of its seeds has no result
+
+
+def leaving(race: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]:
+    """The runs that leave at a rung, which all have come to, or have ended before.
+
+    Runs that differ in their seed alone are one configuration: it is judged by the mean of
+    their best validation accuracies so far, among equals by that of their losses, and stays or
+    leaves as a whole. Runs that were to end before this rung leave the race too.
+    """
+    configurations: dict[Hyperparameters, list[JobRun]] = defaultdict(list)
+    early = []
+    for run in race:
+        if run.hyperparameters.num_epochs < rung:
+            early.append(run)
+        else:
+            configurations[replace(run.hyperparameters, seed=0)].append(run)
+    ranking = sorted(configurations.values(), key=lambda runs: _score(runs, rung), reverse=True)
+    staying = ranking[: halving.kept(len(ranking))]
+    lower = ranking[len(staying) :] + [runs for runs in staying if _score(runs, rung) == WORST]
+    return early + [run for runs in lower for run in runs]
+
+
+def _score(runs: Sequence[JobRun], rung: int) -> tuple[float, float]:
+    scores = [run.best_until(rung) or WORST for run in runs]
+    accuracy, loss = (math.fsum(values) / len(scores) for values in zip(*scores, strict=True))
+    return accuracy, loss

@@ -1,0 +1,1 @@
+"""Turns the result of an analysis into text, tables, charts and pages."""

@@ -1,0 +1,1 @@
+"""Promotes, loads and serves the champion."""

@@ -1,0 +1,154 @@
+"""The chosen model → the Model Registry: python -m pipeline.promote [--sweep ID | --run ID].
+
+It becomes the champion of a registered model, unless the champion that is there may be as good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.analysis.choice import ReportError, load_weights, rank, read_config, tabulate, wilson
+from pipeline.analysis.evidence import head_to_head
+from pipeline.config import Job
+from pipeline.data.dataset import PREPROCESSING, SOURCES, as_images, training_mean
+from pipeline.errors import PipelineError
+from pipeline.paths import default_tracking_uri
+from pipeline.report.tables import percent, show
+from pipeline.tracking.registry import ALIAS, Champion, Registry
+from pipeline.tracking.store import Store
+
+EXAMPLES = 2  # images in the registered model, of the validation split
+
+
+def promote(
+    store: Store, run: pd.Series[Any], name: str | None = None, *, force: bool = False
+) -> Champion:
+    """Register a finished run's model as the champion.
+
+    Args:
+        store: holds the run.
+        run: a row of `tabulate`.
+        name: of the registered model; None: that of the dataset.
+        force: replace a champion that is not known to be worse.
+
+    Raises:
+        PipelineError: the run's files cannot be read, or its model is not known to be better than
+            the champion.
+    """
+    registry = Registry(store)
+    name = name or run["dataset"]
+    champion = registry.champion(name)
+    if champion is not None and champion.run_id == run["run_id"]:
+        return champion
+    if champion is not None and not force:
+        check_better(store, run, champion)
+    weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
+    source = SOURCES[job.data.name]
+    train, val = source.read_train(job.data)
+    dtype = weights.W1.dtype
+    arrays = {
+        **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
+        **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
+        "mean": training_mean(train, source).astype(dtype),
+        "largest": np.array(source.largest, dtype),
+        "classes": np.array(source.classes.split(",")),
+    }
+    example = as_images(val.pixels[:EXAMPLES], source.image_shape)
+    return registry.register(name, run["run_id"], arrays, example, card(run, job))
+
+
+def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
+    """Compare two models on their validation images, as the report does.
+
+    Raises:
+        ReportError: they do not compare, or the champion is not known to be worse.
+    """
+    label = f"version {champion.version} of {champion.name}, the {ALIAS} so far"
+    old = tabulate(store.run(champion.run_id)).iloc[0]
+    try:
+        verdict = head_to_head(store, run, old)
+    except PipelineError as error:
+        raise ReportError(f"{label}, stays: {error}; --force replaces it all the same") from error
+    if verdict.together != ["ours"]:
+        raise ReportError(
+            f"{label}, has a validation accuracy of {percent(old['best_val_acc'])}, {run['name']} "
+            f"has {percent(run['best_val_acc'])}: that does not show that the new one is better "
+            f"(exact McNemar test, p = {verdict.table['p_value'].iloc[-1]:.2g}); --force replaces "
+            "it all the same"
+        )
+
+
+def card(run: pd.Series[Any], job: Job) -> str:
+    """What one should know about a model before using it, as Markdown (Mitchell et al., 2019)."""
+    source, values = SOURCES[job.data.name], job.hyperparameters
+    low, high = wilson(round(run["best_val_acc"] * run["num_val"]), int(run["num_val"]))
+    height, width, channels = source.image_shape
+    test = "not measured" if pd.isna(run["test_acc"]) else percent(run["test_acc"])
+    return "\n".join(
+        [
+            f"**Two-layer network for {job.data.name}**: {values.hidden_size} hidden units (ReLU), "
+            "softmax, trained in NumPy by plain mini-batch SGD.",
+            "",
+            f"- Data: {run['num_train']:,} training and {run['num_val']:,} validation images, "
+            f"digest `{run['dataset_digest']}`; pixels {PREPROCESSING}.",
+            f"- Figures: validation accuracy {percent(run['best_val_acc'])} (95 % interval "
+            f"{percent(low)} to {percent(high)}; the highest of a sweep is a little too high), "
+            f"test accuracy {test}.",
+            f"- Hyperparameters: λ={show(values.l2_reg)}, lr={show(values.learning_rate)}, decay "
+            f"{show(values.learning_rate_decay)}, batch {values.batch_size}, best epoch "
+            f"{run['best_epoch']} of {values.num_epochs}, seed {values.seed}, {values.dtype}.",
+            f"- Input: images (n, {height}, {width}, {channels}) of raw pixels, whole numbers from "
+            f"0 to {source.largest}. Output: `class` and `probabilities`, in the order "
+            f"{', '.join(source.classes.split(','))}.",
+            "- Limits: it knows these classes alone and names one of them for any image; its "
+            "probabilities are not calibrated; images unlike the training ones (size, position, "
+            "brightness) mislead it.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Promote a model; exit with 1 if it is not to be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.promote",
+        description="Register the chosen model of a sweep as the champion.",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--sweep", metavar="ID", help="default: the latest")
+    which.add_argument("--run", metavar="ID", help="this run in place of a sweep's best")
+    parser.add_argument("--name", help="of the registered model (default: that of the dataset)")
+    parser.add_argument("--force", action="store_true", help="replace a champion as good as it")
+    parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
+    options = parser.parse_args(arguments)
+    try:
+        store = Store.existing(options.tracking_uri)
+        run = find(store, options.run, options.sweep)
+        champion = promote(store, run, options.name, force=options.force)
+    except PipelineError as error:
+        sys.exit(str(error))
+    address = f"models:/{champion.name}@{ALIAS}"
+    print(f"{champion.name} version {champion.version} is the {ALIAS}: {run['name']}")
+    print(f'Load it with mlflow.pyfunc.load_model("{address}"), or serve it with make serve')
+
+
+def find(store: Store, run_id: str | None, sweep: str | None) -> pd.Series[Any]:
+    """The run to promote: by its ID, or the best of a sweep.
+
+    Raises:
+        PipelineError: there is none, or it has not finished.
+    """
+    if run_id is not None:
+        runs, what = store.run(run_id), f"run {run_id}"
+    else:
+        found = store.find_sweep(sweep)
+        runs, what = store.runs(found), f"sweep {found.name}"
+    ranking = rank(tabulate(runs))
+    if not len(ranking):
+        raise ReportError(f"{what} has no model that finished: there is nothing to promote")
+    return ranking.iloc[0]

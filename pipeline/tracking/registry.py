@@ -1,0 +1,114 @@
+"""MLflow's Model Registry: registered models, their versions, and the alias `champion`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+import numpy as np
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from numpy.typing import NDArray
+
+from pipeline.tracking.errors import STORE_ERRORS, TrackingError, reason, translate_errors
+from pipeline.tracking.store import Store
+
+ALIAS = "champion"
+CODE = Path(__file__).parent.parent / "serving" / "champion.py"
+
+
+class Champion(NamedTuple):
+    """The version of a registered model that is in use."""
+
+    name: str
+    version: str
+    run_id: str
+
+
+class Registry:
+    """The Model Registry of a store."""
+
+    def __init__(self, store: Store) -> None:
+        """Look at the registry that belongs to a store."""
+        self.uri = store.uri
+        self._store = store
+        self._client = store.client
+
+    @translate_errors
+    def champion(self, name: str | None = None) -> Champion | None:
+        """The champion of a registered model; without a name, the one that was made last."""
+        versions = [
+            self._client.get_model_version(model.name, model.aliases[ALIAS])
+            for model in self._client.search_registered_models()
+            if ALIAS in model.aliases and name in (None, model.name)
+        ]
+        found = max(versions, key=lambda version: version.creation_timestamp, default=None)
+        return _as_champion(found) if found else None
+
+    @translate_errors
+    def register(
+        self,
+        name: str,
+        run_id: str,
+        arrays: Mapping[str, NDArray[Any]],
+        example: NDArray[np.uint8],
+        card: str,
+    ) -> Champion:
+        """Make a run's model a new version of a registered model, and its champion.
+
+        Args:
+            name: of the registered model, which is created if need be.
+            run_id: of the run, which gets the files of the model as artifacts.
+            arrays: what `pipeline.serving.champion` reads.
+            example: images (n, height, width, channels) for the UI.
+            card: what one should know about the model, as Markdown.
+        """
+        pixels = TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))
+        outputs = [
+            TensorSpec(np.dtype(str), (-1,), "class"),
+            TensorSpec(np.dtype(np.float64), (-1, len(arrays["classes"])), "probabilities"),
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(Path(folder, "model.npz"), allow_pickle=False, **arrays)
+            mlflow.pyfunc.save_model(
+                Path(folder, "artifacts", "model"),
+                python_model=str(CODE),
+                artifacts={"model": str(Path(folder, "model.npz"))},
+                signature=ModelSignature(Schema([pixels]), Schema([*outputs])),
+                input_example=example,
+                pip_requirements=[f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}"],
+            )
+            self._store.log_files(run_id, Path(folder, "artifacts"))
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        run = self._client.get_run(run_id)
+        source = f"{run.info.artifact_uri}/model"
+        made = self._client.create_model_version(name, source, run_id, description=card)
+        self._client.set_registered_model_alias(name, ALIAS, made.version)
+        self._client.update_registered_model(name, card)
+        return _as_champion(made)
+
+    def load(self, champion: Champion) -> Any:
+        """The champion as MLflow's pyfunc model, whose predict takes and gives what it should.
+
+        Raises:
+            TrackingError: its files cannot be read.
+        """
+        mlflow.set_tracking_uri(self.uri)
+        address = f"models:/{champion.name}/{champion.version}"
+        try:
+            return mlflow.pyfunc.load_model(address)
+        except STORE_ERRORS as error:
+            raise TrackingError(f"{address} cannot be loaded ({reason(error)})") from error
+
+
+def _as_champion(version: ModelVersion) -> Champion:
+    return Champion(version.name, str(version.version), str(version.run_id))

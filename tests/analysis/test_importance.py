@@ -1,0 +1,162 @@
+"""Shares of variance: published analyses of variance, and functions whose shares are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+
+from pipeline.analysis import importance as module
+from pipeline.analysis.importance import Importance, importance
+
+# Montgomery, Design and Analysis of Experiments, Table 5.1: hours that a battery lasts, by its
+# material and by temperature, four batteries each.
+BATTERIES = {
+    (1, 15): (130, 155, 74, 180),
+    (1, 70): (34, 40, 80, 75),
+    (1, 125): (20, 70, 82, 58),
+    (2, 15): (150, 188, 159, 126),
+    (2, 70): (136, 122, 106, 115),
+    (2, 125): (25, 70, 58, 45),
+    (3, 15): (138, 110, 168, 160),
+    (3, 70): (174, 120, 150, 139),
+    (3, 125): (96, 104, 82, 60),
+}
+# The same, Table 5.10: the impurity of a product by temperature and pressure, one batch each.
+IMPURITY = {100: (5, 4, 6, 3, 5), 125: (3, 1, 4, 2, 3), 150: (1, 1, 3, 1, 2)}
+GRID = {
+    "hidden_size": (32, 64, 128, 256),
+    "l2_reg": (0, 1e-5, 1e-4, 1e-3),
+    "learning_rate": (0.03, 0.1, 0.3, 1.0),
+}
+
+
+def shares(found: Importance) -> dict[tuple[str, ...], float]:
+    return dict(found.shares.itertuples(index=False, name=None))
+
+
+def grid(
+    accuracy: Callable[..., float], values: Mapping[str, Sequence[Any]] = GRID
+) -> pd.DataFrame:
+    """A model in each cell."""
+    rows = [(*place, accuracy(*place)) for place in product(*values.values())]
+    return pd.DataFrame(rows, columns=[*values, "best_val_acc"])
+
+
+def batteries() -> pd.DataFrame:
+    rows = [(*place, hours) for place, cell in BATTERIES.items() for hours in cell]
+    return pd.DataFrame(rows, columns=["material", "temperature", "hours"])
+
+
+def realistic(H: int, l2: float, lr: float) -> float:
+    """More units help, the learning rate has an optimum, which depends on H; λ hardly matters."""
+    optimum = 0.3 if H > 64 else 1.0
+    return 0.9 + 0.01 * np.log2(H / 32) - 0.03 * np.log10(lr / optimum) ** 2 - 2 * l2
+
+
+def test_replicated_two_way_analysis_of_variance() -> None:
+    found = importance(batteries(), ["material", "temperature"], "hours")
+    # Sums of squares of Table 5.5: material, temperature, interaction.
+    sums = {("material",): 10683.72, ("temperature",): 39118.72}
+    sums["material", "temperature"] = 9613.78
+    expected = {key: value / sum(sums.values()) for key, value in sums.items()}
+    assert shares(found) == pytest.approx(expected, abs=1e-6)
+    assert found.shares["values"].tolist()[0] == ("temperature",)
+    assert (found.method, found.rest) == ("exact", pytest.approx(0, abs=1e-12))
+    # Resources of Table 5.4; ± t(0.975, 27) √(675.21 / 12), from the mean square of the error.
+    row = found.marginals.query("name == 'material' and value == 1").iloc[0]
+    half = 2.0518305 * (675.21 / 12) ** 0.5
+    assert row["mean"] == pytest.approx(83.17, abs=5e-3)
+    assert [row["low"], row["high"]] == pytest.approx(row["mean"] + np.array([-half, half]))
+
+
+def test_two_way_analysis_of_variance_with_one_observation_a_cell() -> None:
+    rows = [(t, p, y) for t, row in IMPURITY.items() for p, y in zip(range(5), row, strict=True)]
+    models = pd.DataFrame(rows, columns=["temperature", "pressure", "impurity"])
+    found = importance(models, ["temperature", "pressure"], "impurity")
+    # Table 5.11; without replicates the interaction is the residual.
+    assert shares(found) == pytest.approx(
+        {
+            ("temperature",): 23.33 / 36.93,
+            ("pressure",): 11.60 / 36.93,
+            ("temperature", "pressure"): 2.00 / 36.93,
+        },
+        abs=2e-4,
+    )
+    fit = ols("impurity ~ C(temperature) + C(pressure)", models).fit()
+    assert anova_lm(fit)["sum_sq"].tolist() == pytest.approx([23.33, 11.60, 2.00], abs=5e-3)
+    half = 2.3060041 * (fit.mse_resid / 5) ** 0.5  # t(0.975, 8)
+    first = found.marginals.iloc[0]
+    assert [first["low"], first["high"]] == pytest.approx([4.6 - half, 4.6 + half])
+
+
+def test_an_additive_function_has_no_pairs() -> None:
+    found = importance(grid(lambda H, l2, lr: H / 1000 + l2 + lr**2 / 10), list(GRID))
+    for values, share in shares(found).items():
+        assert (share > 1e-9) == (len(values) == 1)
+    assert found.rest == pytest.approx(0, abs=1e-12)
+
+
+def test_a_pure_interaction_has_nothing_else() -> None:
+    sign = {"a": (-1, 1), "b": (-1, 1), "c": (-1, 1)}
+    pair = shares(importance(grid(lambda a, b, c: a * b, sign), list(sign)))
+    assert pair.pop(("a", "b")) == pytest.approx(1)
+    assert max(pair.values()) == pytest.approx(0)
+    triple = importance(grid(lambda a, b, c: a * b * c, sign), list(sign))
+    assert (triple.shares["share"].max(), triple.rest) == pytest.approx((0, 1))
+
+
+def test_holes_are_filled_by_a_forest() -> None:
+    models = grid(realistic)
+    exact = importance(models, list(GRID))
+    models.loc[models.sample(12, random_state=1).index, "best_val_acc"] = np.nan  # they diverged
+    found = importance(models, list(GRID))
+    assert (exact.method, found.method) == ("exact", "forest")
+    assert shares(found) == pytest.approx(shares(exact), abs=0.02)
+    assert found.shares["values"][0] == exact.shares["values"][0]
+    together = found.marginals.merge(exact.marginals, on=["name", "value"])
+    assert len(together) == 12
+    assert together["mean_x"].tolist() == pytest.approx(together["mean_y"], abs=0.01)
+    assert (found.marginals["low"] < found.marginals["high"]).all()
+    again = importance(models, list(GRID))
+    pd.testing.assert_frame_equal(again.shares, found.shares)
+    pd.testing.assert_frame_equal(again.marginals, found.marginals)
+
+
+def test_values_drawn_at_random_need_no_grid() -> None:
+    random = np.random.default_rng(0)
+    models = pd.DataFrame(random.random((200, 4)), columns=list("abcd"))
+    models["best_val_acc"] = models["a"] + 0.3 * models["b"]
+    found = importance(models, list("abcd"))
+    assert found.method == "forest"
+    assert found.shares["values"].tolist()[:2] == [("a",), ("b",)]
+    assert shares(found)["a",] == pytest.approx(1 / 1.09, abs=0.05)  # variances 1 and 0.3²
+    assert found.marginals.groupby("name").size().prod() <= module.MAX_CELLS
+
+
+def test_texts_are_values_too_and_what_is_not_swept_is_left_out() -> None:
+    values = {"dtype": ("float32", "float64"), "hidden_size": (8, 16), "num_epochs": (3,)}
+    models = grid(lambda dtype, H, epochs: float(H + (dtype == "float32")), values)
+    found = importance(models.astype({"hidden_size": object}), list(values))
+    assert shares(found) == pytest.approx(
+        {("hidden_size",): 64 / 65, ("dtype",): 1 / 65, ("dtype", "hidden_size"): 0}
+    )
+    assert found.marginals["value"].tolist() == ["float32", "float64", 8, 16]
+
+
+def test_one_swept_value_explains_all_and_none_nothing() -> None:
+    values = {"hidden_size": (8, 16, 32)}
+    found = importance(grid(lambda H: H / 100, values), ["hidden_size"])
+    assert shares(found) == pytest.approx({("hidden_size",): 1})
+    assert found.marginals[["low", "high"]].isna().all(axis=None)
+    for models in (grid(lambda H: 0.5, {"hidden_size": (8,)}), grid(lambda H: np.nan, values)):
+        found = importance(models, ["hidden_size"])
+        assert (len(found.shares), len(found.marginals)) == (0, 0)
+    flat = importance(grid(lambda H: 0.5, values), ["hidden_size"])
+    assert shares(flat) == {("hidden_size",): 0}

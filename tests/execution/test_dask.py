@@ -1,0 +1,255 @@
+"""A sweep on a Dask cluster: the same bits, whatever happens to workers; what cannot be is said."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+import pytest
+from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
+
+from examples.cluster.servers import Cluster, dask, free_port
+from hydra_plugins.population.launcher import PopulationLauncher
+from pipeline import shutdown
+from pipeline.config import DataConfig, Hyperparameters
+from pipeline.data.dataset import Dataset
+from pipeline.errors import PipelineError
+from pipeline.execution.dask import scheduler, worker
+from pipeline.execution.dask.backend import on_cluster
+from pipeline.execution.dask.worker import Task, facts
+from pipeline.execution.job import JobResult, JobRun, RunContext
+from pipeline.execution.run import train_jobs
+from pipeline.tracking.store import Store
+from tests.conftest import DIGITS, SMALL, TRACKING, job
+from tests.torture.command import Command
+from tests.torture.results import Job, jobs_of, read_runs, results, unlike
+from tests.torture.server import Server
+
+GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
+SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
+SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)  # likewise
+URI = "http://127.0.0.1:1"
+KERNELS = "Sandybridge" if facts()["BLAS"].endswith("Haswell") else "Haswell"  # not these
+
+
+@dataclass(frozen=True)
+class Site:
+    """A sweep's results on one machine, a tracking server, and a cluster of three workers."""
+
+    reference: Mapping[str, Job]
+    server: Server
+    cluster: Cluster
+
+    @property
+    def database(self) -> Path:
+        return self.server.folder / "mlflow.db"
+
+    def start(self, outputs: Path, *sweep: str) -> Command:
+        return Command(
+            outputs,
+            *sweep,
+            f"tracking.uri={self.server.url}",
+            f"tracking.experiment={outputs.parent.name}",
+            "hydra.launcher.backend=dask",
+            f"hydra.launcher.scheduler={self.cluster.address}",
+        )
+
+    def running(self) -> int:
+        return sum(run.status == "RUNNING" for run in jobs_of(read_runs(self.database)))
+
+
+def wait_until(true: Callable[[], Any], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("cluster")
+    place = root / "server"
+    with ThreadPoolExecutor() as pool, dask(root / "cluster", 0) as cluster:
+        server = pool.submit(Server, place, f"sqlite:///{place}/mlflow.db")
+        for more in ({}, {}, {"OPENBLAS_CORETYPE": KERNELS}):
+            cluster.add_worker(more=more)
+        try:
+            yield Site(on_one_machine(root), server.result(), cluster)
+        finally:
+            server.result().kill()
+
+
+def on_one_machine(root: Path) -> Mapping[str, Job]:
+    """The results of the sweep, trained in this process."""
+    grid = itertools.product((32, 64), (1e-4, 3.5), (0, 1))
+    jobs = [
+        replace(SHORT, hidden_size=hidden_size, l2_reg=l2_reg, seed=seed)
+        for hidden_size, l2_reg, seed in grid
+    ]
+    store = Store(f"sqlite:///{root}/alone.db")
+    experiment = store.experiment("digits")
+    place = RunContext(store, experiment, store.start_sweep(experiment, "alone", "…"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_OUTPUTS", str(root))
+        train_jobs([job(i, root / str(i), values) for i, values in enumerate(jobs)], place, cores=1)
+    return results(root / "alone.db")
+
+
+def test_a_sweep_on_a_cluster_has_the_bits_of_one_machine_whoever_dies(
+    site: Site, tmp_path: Path
+) -> None:
+    command = site.start(tmp_path / "outputs", *SWEEP)
+    wait_until(site.running)
+    site.cluster.workers[0].kill()
+    ended = command.end()
+    assert (ended.code, "Traceback" in ended.said) == (0, False), ended.said
+    assert "8 jobs: 4 finished, 4 diverged" in ended.said
+    assert re.search(f"is not used: its BLAS is .* {KERNELS}, not ", ended.said)
+    runs = read_runs(site.database)
+    assert list(unlike(runs, site.reference, site.server.folder / "artifacts")) == []
+    (log,) = (tmp_path / "outputs" / "multirun").glob("*/7/pipeline.log")
+    assert "diverged in epoch" in log.read_text()
+
+
+def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
+    """With 10,000 epochs, it would not end by itself."""
+    command = site.start(tmp_path / "outputs", *SWEEP[:-1], "num_epochs=10000", "l2_reg=0")
+    wait_until(site.running)
+    command.signal(SIGTERM, group=False)
+    ended = command.end()
+    assert (ended.code, "Traceback" in ended.said) == (143, False), ended.said
+    assert "stopped; to go on from here: python -m pipeline -m" in ended.said
+    wait_until(lambda: not site.running())
+    outputs = (site.cluster.folder / f"worker-{i}" / "outputs" for i in range(3))
+    wait_until(lambda: any((folder / "checkpoints").glob("*.npz") for folder in outputs))
+
+
+WHOLE = OmegaConf.create({"factor": None, "min_epochs": 1})
+HALVED = OmegaConf.create({"factor": 2, "min_epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"backend": "ray"}, "hydra.launcher.backend must be joblib or dask, not 'ray'"),
+        ({"backend": "dask"}, "set hydra.launcher.scheduler=tcp://HOST:PORT"),
+        ({"scheduler": "tcp://h:1"}, "scheduler needs hydra.launcher.backend=dask"),
+        ({"backend": "dask", "scheduler": "tcp://h:1", "shards": 2}, "shards is of backend=joblib"),
+        (
+            {"backend": "dask", "scheduler": "tcp://h:1", "halving": HALVED},
+            "halving is of backend=joblib",
+        ),
+    ],
+)
+def test_a_backend_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
+    usual = {"shards": None, "max_memory": None, "dry_run": False, "halving": WHOLE}
+    launcher = PopulationLauncher(**usual | {"backend": "joblib", "scheduler": None} | values)
+    with pytest.raises(CompactHydraException, match=said):
+        launcher._limits()
+
+
+@pytest.mark.parametrize(
+    ("address", "uri", "said"),
+    [
+        ("localhost", URI, "scheduler must be tcp://HOST:PORT or tls://HOST:PORT, not 'localhost'"),
+        ("tcp://127.0.0.1:{port}", URI, "no Dask scheduler answers at .*: start it"),
+        ("tcp://127.0.0.1:{port}", "sqlite:///x.db", "needs a tracking server"),
+    ],
+)
+def test_a_cluster_that_is_none_is_one_sentence(
+    address: str, uri: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 0.2)
+    with (
+        pytest.raises(PipelineError, match=said),
+        on_cluster(address.format(port=free_port()), uri, None),
+    ):
+        pytest.fail("it was taken for a cluster")
+
+
+def test_without_the_extra_one_sentence_says_what_to_install() -> None:
+    code = "import sys; sys.modules['distributed'] = None; import pipeline.execution.dask.scheduler"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install -e '.[cluster]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"facts": {"NumPy": "1.0"}}, "its NumPy is .*, not 1.0: install the same"),
+        ({"facts": {"pipeline/": "0"}}, "start it again from the same checkout"),
+        ({"facts": {"NumPy's kernels": "0"}}, "set NPY_DISABLE_CPU_FEATURES"),
+        ({"digest": "0"}, "its copy of digits holds other images"),
+        ({"data": DataConfig("cifar10", "/nowhere", None, {})}, "/nowhere"),
+        ({"uri": URI}, "the MLflow store at tracking.uri=.* cannot be opened"),
+    ],
+)
+def test_a_worker_says_why_it_is_not_fit(
+    change: dict[str, Any],
+    said: str,
+    place: RunContext,
+    digits: Dataset,
+    hyper: Callable[..., Hyperparameters],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "STORE_SECONDS", 0)
+    data = asdict(change.pop("data", DIGITS))
+    values = {**asdict(hyper()), "data": data, "tracking": TRACKING}
+    sweep = place.sweep
+    assert sweep is not None
+    task = Task("0", ((0, values),), place.store.uri, "0", sweep, digits.digest, facts(), None)
+    unfit = worker._unfit(replace(task, **change))
+    assert re.search(said, unfit)
+    assert bool(said) == bool(unfit)
+
+
+def test_a_job_that_began_twice_is_one_row_of_the_report(place: RunContext) -> None:
+    store, sweep = place.store, place.sweep
+    assert sweep is not None
+    ids = [
+        store.start_run(place.experiment_id, "", {"job": number, "shard": "a"}, sweep)
+        for number in ("0", "0", "0", "1", "2", "2")
+    ]
+    for run_id, status in zip(
+        ids, ("FINISHED", "FINISHED", "", "", "KILLED", "KILLED"), strict=True
+    ):
+        if status:
+            store.end_run(run_id, status)
+    assert store.claim_shard(sweep, "b") == {}
+    assert {job: run.run_id for job, run in store.claim_shard(sweep, "a").items()} == {0: ids[0]}
+    rows = store.runs(sweep)
+    assert list(rows["tags.job"]) == ["0", "1", "2"]
+    assert list(rows["status"]) == ["FINISHED", "KILLED", "KILLED"]
+    store.start_run(place.experiment_id, "", {"job": "3"}, sweep)
+    store.end_jobs(sweep)
+    assert list(store.runs(sweep)["status"]) == ["FINISHED", "KILLED", "KILLED", "KILLED"]
+
+
+def test_what_another_machine_has_done_is_in_the_log_of_the_job(
+    place: RunContext, hyper: Callable[..., Hyperparameters], tmp_path: Path
+) -> None:
+    line = logging.makeLogRecord({"msg": "epoch 1", "levelno": logging.INFO})
+    run = JobRun(job(0, tmp_path, hyper()), place)
+    run.adopt(JobResult(0, "finished", 1, 0.5, "", (line,)))
+    assert (run.score, run.error, run.pending) == (0.5, None, False)
+    assert (tmp_path / "job.log").read_text() == "epoch 1\n"
+
+
+def test_what_nobody_wants_any_more_is_stopped() -> None:
+    with shutdown.when(lambda: False):
+        shutdown.check()
+    with shutdown.when(lambda: True), pytest.raises(shutdown.Stopped):
+        shutdown.check()
+    shutdown.check()

@@ -1,0 +1,223 @@
+"""Halving: who leaves at a rung, that those who stay lose nothing, and that it can be resumed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.analysis.choice import rank, tabulate
+from pipeline.analysis.evidence import at_equal_epochs
+from pipeline.config import Halving, Hyperparameters, parse_job
+from pipeline.errors import ConfigError
+from pipeline.execution.halving import leaving
+from pipeline.execution.job import JobRun, JobSpec, RunContext
+from pipeline.execution.local import LocalTrainer
+from pipeline.execution.run import dry_run, train_jobs
+from pipeline.nn.stack import Stack
+from tests.conftest import forbid_training, job, kept, next_sweep, statuses
+
+pytestmark = pytest.mark.usefixtures("outputs")
+
+Hyper = Callable[..., Hyperparameters]
+HALVING = Halving(factor=2, min_epochs=1)  # rungs after 1, 2, 4 epochs
+RATES = (0.3, 0.001, 0.1, 0.003, 0.2, 1e9)
+
+
+@pytest.fixture
+def specs(hyper: Hyper, tmp_path: Path) -> list[JobSpec]:
+    """Six rates, one of which diverges, with two seeds each."""
+    jobs = [
+        hyper(learning_rate=rate, seed=seed, num_epochs=5)
+        for rate, seed in itertools.product(RATES, (0, 1))
+    ]
+    return [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+
+
+def outcomes(runs: Sequence[JobRun]) -> list[str]:
+    return [run.outcome for run in runs]
+
+
+def epochs(place: RunContext) -> list[int]:
+    """How many epochs of each job the store holds."""
+    assert place.sweep is not None
+    ids = place.store.runs(place.sweep)["run_id"]
+    return [len(place.store.curves(run_id, ["val_acc"])) for run_id in ids]
+
+
+def test_rungs_are_factor_times_apart_and_before_the_end() -> None:
+    assert Halving(3, 2).rungs(18) == [2, 6]
+    assert Halving(2, 5).rungs(5) == []
+    assert [Halving(2, 1).kept(n) for n in (1, 2, 3, 8)] == [1, 1, 2, 4]
+    with pytest.raises(ConfigError, match=r"halving\.factor must be a whole number of at least 2"):
+        Halving(1, 1)
+
+
+def test_those_who_stay_have_the_bits_of_the_whole_training(
+    place: RunContext, specs: list[JobSpec], tmp_path: Path
+) -> None:
+    whole = train_jobs(specs, place, cores=2)
+    halved = next_sweep(replace(place, experiment_id=place.store.experiment("halved")))
+    runs = train_jobs(specs, halved, cores=2, halving=HALVING)
+    assert outcomes(runs).count("finished") == 2  # the seeds of one configuration
+    assert outcomes(runs).count("halted") == 8
+    assert epochs(halved) == [
+        {"finished": 5, "halted": run.epoch, "diverged": 0}[run.outcome] for run in runs
+    ]
+    assert (
+        sorted(run.epoch for run in runs if run.outcome == "halted") == [1] * 4 + [2] * 2 + [4] * 2
+    )
+    for number, run in enumerate(runs):
+        if run.outcome == "finished":
+            assert run.best == whole[number].best
+            assert kept(halved, number, tmp_path) == kept(place, number, tmp_path)
+    assert set(statuses(halved).values()) == {"FINISHED"}
+    assert "halted after epoch 1" in (tmp_path / "2" / "job.log").read_text() or runs[2].epoch > 1
+
+
+def test_a_configuration_is_judged_by_the_mean_of_its_seeds(
+    place: RunContext, specs: list[JobSpec]
+) -> None:
+    race = [JobRun(spec, place) for spec in specs[:8]]
+    for run, accuracy in zip(race, (0.9, 0.1, 0.6, 0.5, 0.4, 0.4, 0.9, 0.9), strict=True):
+        run.recall([(accuracy, -1.0)])
+    # It diverged in its first epoch, and its other seed is no result of the configuration.
+    race[6].recall([])
+    assert leaving(race, 1, HALVING) == [*race[4:6], *race[6:8]]
+    assert leaving(race, 9, HALVING) == race  # which end before that rung
+
+
+def test_the_same_command_again_trains_nothing(
+    place: RunContext,
+    specs: list[JobSpec],
+    monkeypatch: pytest.MonkeyPatch,
+    outputs: Path,
+) -> None:
+    first = train_jobs(specs, place, cores=1, halving=HALVING)
+    again = next_sweep(place)
+    with monkeypatch.context() as patch:
+        forbid_training(patch)
+        second = train_jobs(specs, again, cores=1, halving=HALVING)
+    assert outcomes(second) == outcomes(first)
+    assert [run.score for run in second] == [run.score for run in first]
+    assert not list((outputs / "checkpoints").iterdir())
+    assert place.sweep is not None and again.sweep is not None
+    runs, reused = (place.store.runs(sweep) for sweep in (place.sweep, again.sweep))
+    assert list(reused["run_id"]) == list(runs["run_id"])
+    # Without rungs a halted run stands for nothing, and in other company it may have to go on.
+    assert outcomes(train_jobs(specs[:4], next_sweep(place), cores=1)) == ["finished"] * 4
+    worst = [
+        spec
+        for spec, run in zip(specs, first, strict=True)
+        if (run.outcome, run.epoch) == ("halted", 1)
+    ]
+    alone = train_jobs(worst[-2:], next_sweep(place), cores=1, halving=HALVING)
+    assert outcomes(alone) == ["finished"] * 2
+
+
+def test_one_that_diverged_after_a_rung_was_still_a_rival_there(
+    place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [
+        hyper(hidden_size=16, learning_rate=rate, learning_rate_decay=decay, num_epochs=16)
+        for rate, decay in itertools.product((0.1, 0.5), (0.95, 5))
+    ]
+    specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+    halving = Halving(factor=2, min_epochs=2)
+    first = train_jobs(specs, place, cores=1, halving=halving)
+    diverged = [run.epoch for run in first if run.outcome == "diverged"]
+    assert diverged and min(diverged) > 2
+    forbid_training(monkeypatch)
+    assert outcomes(train_jobs(specs, next_sweep(place), cores=1, halving=halving)) == outcomes(
+        first
+    )
+
+
+def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
+    place: RunContext, specs: list[JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_jobs(specs, place, cores=1, halving=HALVING)
+    other = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
+    waves = itertools.count()
+    train_wave = LocalTrainer._train_wave
+
+    def interrupted(*args: Any) -> None:
+        if next(waves) == 2:
+            raise KeyboardInterrupt
+        train_wave(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalTrainer, "_train_wave", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_jobs(specs, other, cores=1, halving=HALVING)
+    steps, step = itertools.count(), Stack.step
+    monkeypatch.setattr(Stack, "step", lambda *args: [next(steps), step(*args)])
+    resumed = next_sweep(other)
+    runs = train_jobs(specs, resumed, cores=1, halving=HALVING)
+    assert outcomes(runs) == outcomes(whole)
+    assert next(steps) < 11 * (2 * 2 + 2 * 1 + 4 * 2)  # stacks, seeds and epochs after rung 1
+    for number, run in enumerate(runs):
+        if run.outcome != "diverged":
+            assert kept(resumed, number, tmp_path) == kept(place, number, tmp_path)
+
+
+def test_halted_runs_are_compared_at_equal_epochs_only(
+    place: RunContext, specs: list[JobSpec]
+) -> None:
+    train_jobs(specs, place, cores=1, halving=HALVING)
+    assert place.sweep is not None
+    jobs = tabulate(place.store.runs(place.sweep))
+    assert set(rank(jobs)["outcome"]) == {"finished"}
+    epoch, runs = at_equal_epochs(place.store, jobs)
+    assert epoch == 1
+    assert len(runs) == 10
+    first = [place.store.curves(id_, ["val_acc"])["val_acc"].iloc[0] for id_ in runs["run_id"]]
+    assert list(runs["best_val_acc"]) == first
+    jobs.loc[runs.index[-1], "num_epochs"] = 0  # it was never to go so far
+    assert list(at_equal_epochs(place.store, jobs)[1].index) == list(runs.index[:-1])
+
+
+def test_the_plan_counts_what_halving_leaves(specs: list[JobSpec]) -> None:
+    lines = "\n".join(dry_run([parse_job(spec.values) for spec in specs], 2, None, HALVING))
+    assert "of 6 configurations stay 3 after epoch 1, 2 after epoch 2, 1 after epoch 4" in lines
+
+
+def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=8,16", "num_epochs=4"),
+            *("learning_rate=0.3,0.01", "hydra.launcher.halving.factor=2"),
+        ],
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 jobs: 1 finished, 3 halted" in done.stdout
+    text = (outputs / "reports" / "latest" / "report.md").read_text()
+    assert "## Halted jobs" in text
+    assert "Halted jobs (2 after epoch 1, 1 after epoch 2) are not compared" in text
+    assert "What mattered after epoch 1" in text
+
+
+def test_bad_values_are_refused_in_a_sentence(outputs: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=8"),
+            "hydra.launcher.halving={factor: 1.5, min_epochs: 1}",
+        ],
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "halving.factor must be a whole number of at least 2, not 1.5" in done.stderr

@@ -1,0 +1,33 @@
+"""Progress off a terminal: plain lines that count jobs, and no more of them than asked for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from pipeline.execution import progress
+from pipeline.execution.progress import Progress
+
+
+def test_plain_lines_count_jobs_and_images(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with caplog.at_level(logging.INFO, "pipeline"):
+        bar = Progress(jobs=3, images=3000)
+        bar.end("diverged", unseen=1000)
+        bar.end("finished", unseen=0)
+        bar.saw(1000)
+        bar.close()
+    assert "50 % trained, 1 of 3 jobs done, 1 diverged" in caplog.messages[-1]
+    assert "images/s" in caplog.messages[-1]
+
+
+def test_a_short_training_prints_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "pipeline"):
+        bar = Progress(jobs=1, images=10)
+        for _ in range(10):
+            bar.saw(1)
+        bar.close()
+    assert caplog.messages == []

@@ -1,0 +1,93 @@
+"""Training the jobs of a sweep: what is kept when something goes wrong in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.config import Hyperparameters
+from pipeline.execution.job import RunContext
+from pipeline.execution.local import LocalTrainer
+from pipeline.execution.run import train_jobs
+from pipeline.nn.stack import Stack
+from tests.conftest import job, statuses
+
+Hyper = Callable[..., Hyperparameters]
+pytestmark = pytest.mark.usefixtures("outputs")  # checkpoints go to a folder of the test's own
+
+FOREVER = 100_000  # epochs
+
+
+def test_jobs_that_share_a_folder_keep_their_own_weights(
+    place: RunContext, hyper: Hyper, tmp_path: Path
+) -> None:
+    jobs = [hyper(hidden_size=h, num_epochs=1) for h in (4, 8, 4)]
+    specs = [job(i, tmp_path / "shared", values) for i, values in enumerate(jobs)]
+    train_jobs(specs, place, cores=2)
+    assert place.sweep is not None
+    runs = place.store.runs(place.sweep)
+    assert list(runs["status"]) == ["FINISHED"] * 3
+    for run_id, values in zip(runs["run_id"], jobs, strict=True):
+        with np.load(place.store.fetch(run_id, "weights.npz", tmp_path)) as file:
+            assert file["b1"].shape == (values.hidden_size,)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_interrupt_keeps_what_finished_and_stops_the_rest(
+    place: RunContext,
+    hyper: Hyper,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+) -> None:
+    look = LocalTrainer._look
+
+    def look_and_interrupt(group: LocalTrainer, board: Any, members: Any, runs: Any) -> None:
+        look(group, board, members, runs)
+        if all(run.epoch >= 2 for run in runs):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalTrainer, "_look", look_and_interrupt)
+    jobs = [hyper(num_epochs=2), hyper(num_epochs=FOREVER)]
+    specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+    with pytest.raises(KeyboardInterrupt):
+        train_jobs(specs, place, cores)
+    assert statuses(place) == {"0": "FINISHED", "1": "KILLED"}
+    assert "best val_acc" in (tmp_path / "0" / "job.log").read_text()
+    assert "killed in epoch" in (tmp_path / "1" / "job.log").read_text()
+
+
+def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
+    place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(stack: Stack, *args: Any) -> None:
+        if stack.params.b1.shape[2] == 7:
+            raise MemoryError("unable to allocate 7 units")
+        real_step(stack, *args)
+
+    real_step = Stack.step
+    monkeypatch.setattr(Stack, "step", step)
+    jobs = [hyper(num_epochs=1), hyper(hidden_size=7), hyper(hidden_size=10**12)]
+    specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
+    runs = train_jobs(specs, place, cores=1)
+    assert [run.outcome for run in runs] == ["finished", "failed", "failed"]
+    assert statuses(place) == {"0": "FINISHED", "1": "FAILED", "2": "FAILED"}
+    assert "MemoryError: unable to allocate 7 units" in str(runs[1].error)
+    assert "hidden_size=1000000000000 needs" in str(runs[2].error)
+    assert place.sweep is not None
+    kept = place.store.runs(place.sweep)["tags.traceback"]
+    for text in (kept.iloc[1], (tmp_path / "1" / "job.log").read_text()):
+        assert "Traceback" in text
+        assert "unable to allocate" in text
+
+
+def test_waves_that_must_be_small_still_train_every_job(
+    place: RunContext, hyper: Hyper, tmp_path: Path
+) -> None:
+    specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, seed=i % 2)) for i in range(5)]
+    runs = train_jobs(specs, place, cores=2, memory=1)
+    assert [run.outcome for run in runs] == ["finished"] * 5

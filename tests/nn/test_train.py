@@ -1,0 +1,215 @@
+"""SGD over a population: what it computes, what it keeps, and what no company can change."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from pipeline.config import Hyperparameters
+from pipeline.data.dataset import Dataset
+from pipeline.nn import model, stack
+from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot, selection_key
+from pipeline.nn.model import Params
+from pipeline.nn.train import train
+
+Hyper = Callable[..., Hyperparameters]
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> object:
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+def run(jobs: Sequence[Hyperparameters], data: Dataset) -> dict[int, list[EpochEnd]]:
+    ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
+    for end in train(jobs, data):
+        assert isinstance(end, EpochEnd)  # no snapshot is due
+        ends[end.model].append(end)
+    return ends
+
+
+def best_of(ends: Sequence[EpochEnd]) -> Params | None:
+    result = ends[-1].result
+    assert result is not None
+    assert result.outcome == ends[-1].outcome
+    assert [row.metrics for row in result.curve] == [end.row.metrics for end in ends]
+    return result.best
+
+
+def same_bits(a: Sequence[EpochEnd], b: Sequence[EpochEnd]) -> bool:
+    """Whether two models have the same metrics in every epoch, and the same best weights."""
+    metrics = np.array_equal([e.row.metrics for e in a], [e.row.metrics for e in b], equal_nan=True)
+    ends = [(e.epoch, e.outcome) for e in a] == [(e.epoch, e.outcome) for e in b]
+    best = best_of(a), best_of(b)
+    if best[0] is None or best[1] is None:
+        return metrics and ends and best[0] is best[1]
+    weights = zip(*best, strict=True)
+    return metrics and ends and all(np.array_equal(x, y) for x, y in weights)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.9, "learning_rate": 0.05}, {"dropout": 0.3}, {"flip": True}]
+)
+def test_an_epoch_is_the_plain_loop_of_the_equations(
+    digits: Dataset, hyper: Hyper, options: dict[str, Any]
+) -> None:
+    job = hyper(**{"num_epochs": 2, "dtype": "float64", "l2_reg": 0.01} | options)
+    data = replace(digits, X_train=digits.X_train.astype(float), X_val=digits.X_val.astype(float))
+    got = run([job], data)[0]
+
+    X, y, l2_reg = data.X_train, data.y_train, np.full((1, 1, 1), job.l2_reg)
+    params = model.init_params(X.shape[1], 16, 10, job.weight_std, job.seed, "float64")
+    velocity = Params(*map(np.zeros_like, params))
+    for epoch in (1, 2):
+        loss = hits = 0.0
+        rng = np.random.default_rng([job.seed, epoch])
+        order = rng.permutation(len(y))
+        seen = X.reshape(-1, 8, 8).copy()
+        if job.flip:
+            mirrored = order[rng.random(len(y)) < 0.5]
+            seen[mirrored] = seen[mirrored][:, :, ::-1]
+        batches = np.split(order, range(job.batch_size, len(y), job.batch_size))
+        for step, rows in enumerate(batches, 1):
+            batch, mask = seen[rows].reshape(len(rows), -1), None
+            if job.dropout:
+                noise = np.random.default_rng([job.seed, epoch, step])
+                mask = model.dropout_mask(
+                    noise.random((len(rows), 16), np.float32), np.full((1, 1, 1), job.dropout)
+                )
+            scores = model.forward(params, batch, mask=mask)[1]
+            hits += (scores[0].argmax(axis=1) == y[rows]).sum()
+            batch_loss, gradients, _ = model.loss_and_gradients(
+                params, batch, y[rows], l2_reg, mask
+            )
+            loss += batch_loss[0] * len(rows)
+            rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
+            velocity = Params(
+                *(job.momentum * v - rate * g for v, g in zip(velocity, gradients, strict=True))
+            )
+            params = Params(*(w + v for w, v in zip(params, velocity, strict=True)))
+        metrics = got[epoch - 1].row.metrics
+        assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
+        assert metrics.train_acc == hits / len(y)
+        val_loss, _, _ = model.loss_and_gradients(params, data.X_val, data.y_val, 0 * l2_reg)
+        assert metrics.val_loss == pytest.approx(val_loss[0], rel=1e-10)
+        val_acc = (model.predict(params, data.X_val) == data.y_val).mean()
+        assert metrics.val_acc == pytest.approx(val_acc)
+    best = best_of(got)
+    assert best is not None
+    for kept, expected in zip(best, params, strict=True):  # the last epoch was the best
+        np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_overfits_twenty_images(digits: Dataset, hyper: Hyper) -> None:
+    few = replace(digits, X_train=digits.X_train[:20], y_train=digits.y_train[:20])
+    job = hyper(batch_size=20, num_epochs=300, l2_reg=0, learning_rate_decay=1)
+    assert run([job], few)[0][-1].row.metrics.train_acc == 1
+
+
+@pytest.mark.parametrize("stack_bytes", [1, 1 << 17, 1 << 30])
+def test_a_model_has_the_same_bits_in_any_company(
+    digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch, stack_bytes: int
+) -> None:
+    jobs = [
+        hyper(),
+        hyper(hidden_size=5, l2_reg=0.01),
+        hyper(learning_rate=1e8, num_epochs=4),  # diverges
+        hyper(num_epochs=1),
+        hyper(learning_rate=0.05, learning_rate_decay=0.5, num_epochs=4),
+        hyper(hidden_size=64, weight_std=0.01),
+        hyper(momentum=0.9, learning_rate=0.1),
+        hyper(momentum=0.5, dropout=0.2),
+        hyper(dropout=0.5),
+        hyper(dropout=0.1),
+    ]
+    alone = [run([job], digits)[0] for job in jobs]
+    monkeypatch.setattr(stack, "STACK_BYTES", stack_bytes)
+    for order in (range(10), reversed(range(10)), [2, 0, 4, 8]):
+        order = list(order)
+        together = run([jobs[i] for i in order], digits)
+        for place, i in enumerate(order):
+            assert same_bits(together[place], alone[i]), jobs[i]
+
+
+def test_a_diverged_model_stops_and_the_others_go_on(digits: Dataset, hyper: Hyper) -> None:
+    ends = run([hyper(learning_rate=1e8), hyper()], digits)
+    assert [end.outcome for end in ends[0]] == ["diverged"]
+    assert best_of(ends[0]) is None
+    assert [end.outcome for end in ends[1]] == [None, None, "finished"]
+
+
+def test_a_model_that_diverges_late_keeps_its_best_weights(digits: Dataset, hyper: Hyper) -> None:
+    job = hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=5)
+    ends = run([job], digits)[0]
+    assert ends[-1].outcome == "diverged"
+    assert 1 < len(ends) < 5
+    kept = best_of(ends)
+    assert kept is not None
+    assert all(np.isfinite(array).all() for array in kept)
+
+
+def test_the_weights_kept_are_those_of_the_best_epoch(digits: Dataset, hyper: Hyper) -> None:
+    job = hyper(learning_rate=1.0, learning_rate_decay=1.3, num_epochs=12)  # wild at the end
+    ends = run([job], digits)[0]
+    best = max(ends, key=lambda end: selection_key(end.row.metrics))
+    assert best.epoch < ends[-1].epoch
+    kept, result = best_of(ends), ends[-1].result
+    assert kept is not None and result is not None
+    hits = model.predict(kept, digits.X_val)[0] == digits.y_val
+    assert hits.mean() == pytest.approx(best.row.metrics.val_acc)
+    np.testing.assert_array_equal(np.unpackbits(result.best_hits, count=len(hits)), hits)
+
+
+def test_the_seed_alone_decides_the_start_and_the_order(digits: Dataset, hyper: Hyper) -> None:
+    first, again, other = (run([hyper(seed=s)], digits)[0] for s in (1, 1, 2))
+    assert same_bits(first, again)
+    assert not same_bits(first, other)
+
+
+def test_models_that_predict_all_classes_alike_count_the_first(
+    digits: Dataset, hyper: Hyper
+) -> None:
+    whole = hyper(weight_std=0, batch_size=len(digits.y_train), num_epochs=1)
+    ends = run([whole], digits)[0]
+    assert ends[0].row.metrics.train_acc == pytest.approx((digits.y_train == 0).mean())
+
+
+@pytest.mark.parametrize("interrupts", [[7], [1, 2, 3], [11, 12, 30], [40]])
+def test_an_interrupted_model_goes_on_to_the_same_bits(
+    digits: Dataset, hyper: Hyper, interrupts: list[int]
+) -> None:
+    jobs = [
+        hyper(),
+        hyper(hidden_size=5, learning_rate_decay=0.5, num_epochs=4),
+        hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=4),  # diverges late
+        hyper(momentum=0.9, learning_rate=0.1),
+        hyper(momentum=0.5, dropout=0.5),
+    ]
+    whole = run(jobs, digits)
+    ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
+    left, saved, step = list(range(len(jobs))), list[Checkpoint](), 0
+    for stop in [*interrupts, 1000]:
+
+        def stopped(stop: int = stop) -> bool:
+            nonlocal step
+            step += 1
+            return step > stop
+
+        resumed: dict[int, Checkpoint] = {}
+        for event in train([jobs[i] for i in left], digits, saved, stopped):
+            if isinstance(event, Snapshot):
+                resumed[left[event.model]] = copy.deepcopy(event.checkpoint)
+            else:
+                ends[left[event.model]].append(event)
+        step -= 1  # the step before which training stopped is still to be made
+        left, saved = list(resumed), list(resumed.values())
+    assert not left
+    for i in range(len(jobs)):
+        assert same_bits(ends[i], whole[i])

@@ -1,0 +1,279 @@
+"""hydra/sweeper=optuna: spaces, samplers, studies that go on, and whole sweeps by their command."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from hydra_plugins.search._search import Search
+from hydra_plugins.search._space import as_overrides, split
+from hydra_plugins.search._study import Study
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.tracking.store import Store
+from tests.test_commands import report_of
+
+NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
+LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]
+# One size that cannot be, one rate that diverges.
+MIXED = ["hidden_size=16,8,0", "learning_rate=0.3,1e9", "num_epochs=1"]
+SMALL = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=8", "hydra.sweeper.batch_size=4"]
+
+
+def space_of(*overrides: str) -> tuple[dict[str, BaseDistribution], list[str]]:
+    return split(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def search(
+    *overrides: str, sampler: str = "tpe", seed: int = 0, n: int = 8, batch: int = 4
+) -> Search:
+    return Search(space_of(*overrides)[0], {}, sampler, seed, n, batch)
+
+
+def in_file(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/optuna.db"
+
+
+def train(study: Study, batches: int = 99) -> list[FrozenTrial]:
+    """Go on with a study of which each trial has its learning rate as its result."""
+    after = 0
+    while batches and (trials := study.next_trials(after)):
+        for trial in trials:
+            study.tell(trial, trial.params["learning_rate"] / 4, failed=False)
+        after += len(trials)
+        batches -= 1
+    return study.trials()
+
+
+def values(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    return [trial.params for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=1,2", CategoricalDistribution([1, 2])),
+        ("a=choice(x,1e-3,true)", CategoricalDistribution(["x", 1e-3, True])),
+        ("a=range(1,9)", IntDistribution(1, 8)),
+        ("a=range(32,257,32)", IntDistribution(32, 256, step=32)),
+        ("a=range(0,1,0.25)", FloatDistribution(0, 0.75, step=0.25)),
+        ("a=interval(0.01,1)", FloatDistribution(0.01, 1)),
+        ("a=tag(log, interval(1e-4,1))", FloatDistribution(1e-4, 1, log=True)),
+        ("a=int(interval(16,256))", IntDistribution(16, 256)),
+        ("a=tag(log, int(interval(16,256)))", IntDistribution(16, 256, log=True)),
+    ],
+)
+def test_hydras_sweep_syntax_says_what_is_searched(text: str, expected: BaseDistribution) -> None:
+    assert space_of(text, "b=3", "~c") == ({"a": expected}, ["b=3", "~c"])
+
+
+def test_the_last_of_several_overrides_counts_and_floats_keep_their_digits() -> None:
+    space, fixed = space_of("a=1,2", "b=interval(0,1)", "a=3", "b=0.5,'x y'")
+    assert (space, fixed) == ({"b": CategoricalDistribution([0.5, "'x y'"])}, ["a=3"])
+    assert as_overrides({"b": 0.1 + 0.2, "c": "'x y'"}) == ["b=0.30000000000000004", "c='x y'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a=3", "nothing to search"),
+        ("a=interval(1,0.1)", "goes from a smaller to a larger number"),
+        ("a=tag(log, interval(0,1))", "must begin above 0"),
+        ("a=tag(log, range(1,9))", "a range has no log scale"),
+        ("a=tag(quick, interval(0,1))", "the only tag that is known is log, not quick"),
+        ("a=range(1,1)", "holds no value"),
+        ("a=range(4,1e30)", "over a million values"),
+        ("a=range(0,100000000000000000000)", "over a million values"),
+        ("a=interval(0.1,nan)", "finite"),
+        ("a=interval(-inf,1)", "finite"),
+    ],
+)
+def test_a_space_that_cannot_be_is_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        space_of(text)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "qmc", "random", "grid"])
+def test_every_sampler_gives_the_same_trials_for_a_seed(sampler: str) -> None:
+    space = LISTS if sampler == "grid" else NUMBERS
+    count = 6 if sampler == "grid" else 16  # beyond TPE's first ten, which are random
+
+    def trials(seed: int) -> list[dict[str, Any]]:
+        wanted = search(*space, sampler=sampler, seed=seed, n=count, batch=4)
+        return values(train(Study(wanted, "x", storage=None)))
+
+    first = trials(0)
+    assert len(first) == count
+    assert first == trials(0) != trials(1)
+
+
+def test_a_grid_is_tried_once_and_needs_lists() -> None:
+    trials = values(train(Study(search(*LISTS, sampler="grid", n=99), "x", storage=None)))
+    assert len(trials) == len({str(trial) for trial in trials}) == 6
+    with pytest.raises(ConfigError, match="cannot try all values of an interval: give learning"):
+        _ = search("learning_rate=interval(0,1)", sampler="grid").count
+
+
+@pytest.mark.parametrize(
+    ("sampler", "said"), [("cmaes", "at least two intervals"), ("bayes", "must be one of tpe, ")]
+)
+def test_a_sampler_that_cannot_is_a_sentence(sampler: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        search("a=1,2", "b=interval(0,1)", sampler=sampler)
+
+
+def test_a_study_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    wanted = search(*NUMBERS, n=14, batch=4)
+    expected = values(train(Study(wanted, "whole", storage=None)))
+    train(Study(wanted, "x", in_file(tmp_path)), batches=2)
+    died = Study(wanted, "x", in_file(tmp_path))
+    batch = died.next_trials(after=8)
+    died.tell(batch[0], batch[0].params["learning_rate"] / 4, failed=False)
+    again = Study(wanted, "x", in_file(tmp_path))
+    assert values(again.next_trials(after=0)) == expected[:12]  # those with a result as well
+    assert values(train(again)) == expected
+    assert all(trial.state == TrialState.COMPLETE for trial in again.trials())
+    assert values(train(Study(wanted, "x", in_file(tmp_path)))) == expected
+
+
+def test_what_failed_is_tried_again_and_what_diverged_is_not_the_best(tmp_path: Path) -> None:
+    study = Study(search(*LISTS, n=3, batch=3), "x", in_file(tmp_path))
+    failed, diverged, fine = study.next_trials(after=0)
+    study.tell(failed, None, failed=True)
+    study.tell(diverged, None, failed=False)
+    study.tell(fine, 0.5, failed=False)
+    states = [trial.state for trial in study.trials()]
+    assert states == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
+    assert study.best() == (fine.params, 0.5)
+    for _ in range(2):
+        again = study.next_trials(after=0)
+        assert values(again) == values([failed, diverged, fine])
+        study.tell(again[0], 0.9, failed=False)
+    assert study.best() == (failed.params, 0.9)
+    assert study.ended() == 3
+
+
+def test_studies_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Study(search(*LISTS), "x", in_file(tmp_path))
+    with pytest.raises(PipelineError, match=r"study x was begun with other settings \(space\)"):
+        Study(search(*NUMBERS), "x", in_file(tmp_path))
+    assert search(*LISTS).name == search(*LISTS, n=99).name
+    assert len({search(*LISTS).name, search(*NUMBERS).name, search(*LISTS, seed=1).name}) == 3
+    monkeypatch.setitem(Study.__init__.__globals__, "provenance", lambda: {"host": "x", "pid": "1"})
+    with pytest.raises(PipelineError, match=f"in the hands of process {os.getpid()} on "):
+        Study(search(*LISTS), "x", in_file(tmp_path))
+
+
+def command(outputs: Path, *args: str, prelude: str = "pass") -> subprocess.Popen[str]:
+    code = f"import sys; {prelude}; from pipeline.__main__ import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "-m", *args],
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def with_result(outputs: Path) -> int:
+    """How many trials a process that runs has told the study of."""
+    if not (outputs / "optuna.db").exists():
+        return 0
+    with closing(sqlite3.connect(outputs / "optuna.db", timeout=10)) as database:
+        try:
+            query = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
+            return int(database.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:  # there is no such table yet
+            return 0
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep of two batches that is killed after the first one, and started again."""
+    outputs = tmp_path_factory.mktemp("swept") / "outputs"
+    first = command(outputs, *SMALL, *MIXED)
+    while first.poll() is None and with_result(outputs) < 4:
+        time.sleep(0.05)
+    assert first.poll() is None, first.communicate()[0]
+    first.kill()
+    first.wait()
+    second = command(outputs, *SMALL, *MIXED)
+    said = second.communicate()[0]
+    assert second.returncode == 1, said  # as jobs failed
+    return outputs, said
+
+
+def test_a_killed_sweep_goes_on_with_its_study(swept: tuple[Path, str]) -> None:
+    outputs, said = swept
+    assert "Traceback" not in said
+    assert "hidden_size must be a whole number of at least 1, not 0" in said
+    report = report_of(outputs)
+    assert [run["job"] for run in sorted(report["runs"], key=lambda r: r["job"])] == [*range(8)]
+    assert {"finished", "diverged", "failed"} == {run["outcome"] for run in report["runs"]}
+    with closing(sqlite3.connect(outputs / "optuna.db")) as database:
+        states = dict(database.execute("SELECT state, count(*) FROM trials GROUP BY state"))
+    counts = [sum(r["outcome"] == o for r in report["runs"]) for o in ("failed", "diverged")]
+    assert (states["FAIL"], states["PRUNED"]) == tuple(counts)
+    assert sum(states.values()) == 8
+
+
+def test_the_best_values_are_in_the_folder_of_the_sweep(swept: tuple[Path, str]) -> None:
+    outputs, _ = swept
+    (path,) = (outputs / "multirun").glob("*/optimization_results.yaml")
+    best = report_of(outputs)["best"]
+    assert yaml.safe_load(path.read_text()) == {
+        "name": "optuna",
+        "best_evaluated_params": {k: best[k] for k in ("hidden_size", "learning_rate")},
+        "best_evaluated_value": best["val_acc"],
+    }
+
+
+def test_the_store_and_the_report_know_of_the_search(swept: tuple[Path, str]) -> None:
+    outputs, _ = swept
+    sweep = Store(f"sqlite:///{outputs}/mlflow.db").find_sweep()
+    assert set(sweep.searched) == {"hidden_size", "learning_rate"}
+    page = (outputs / "reports" / "latest" / "report.html").read_text()
+    assert "Validation accuracy of each trial" in page
+    assert (outputs / "reports" / "latest" / "history.svg").exists()
+
+
+def test_another_launcher_and_another_sampler(tmp_path: Path) -> None:
+    wanted = ["hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=qmc", "num_epochs=1"]
+    done = command(tmp_path / "out", SMALL[0], *wanted, *NUMBERS, "hydra/launcher=basic")
+    said = done.communicate()[0]
+    assert done.returncode == 0, said
+    assert len(report_of(tmp_path / "out")["runs"]) == 2
+
+
+def test_a_dry_run_leaves_no_study(tmp_path: Path) -> None:
+    done = command(tmp_path / "out", *SMALL, *NUMBERS, "hydra.launcher.dry_run=true")
+    said = done.communicate()[0]
+    assert done.returncode == 0, said
+    assert "the first 4 of 8 trials" in said and "4 jobs" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_optuna_hydra_starts_and_one_sentence_says_what_to_do(tmp_path: Path) -> None:
+    wanted = [*SMALL, *NUMBERS, "hydra.launcher.dry_run=true"]
+    done = command(tmp_path / "out", *wanted, prelude="sys.modules['optuna'] = None")
+    said = done.communicate()[0]
+    assert done.returncode == 1
+    assert "hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'" in said
+    assert "Traceback" not in said

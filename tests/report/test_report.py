@@ -1,0 +1,575 @@
+"""The report: the choice, how sure it is, and the same facts in every format."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline.analysis import choice
+from pipeline.analysis.choice import rank, wilson
+from pipeline.config import DataConfig
+from pipeline.data.dataset import load_test
+from pipeline.execution.job import JobSpec, RunContext
+from pipeline.execution.run import train_jobs
+from pipeline.nn.model import Params, predict
+from pipeline.paths import ROOT
+from pipeline.report.charts import draw_weights
+from pipeline.report.page import Report
+from pipeline.report.report import main, summary_lines, write_report
+from pipeline.report.tables import GRID, axis, duration, heatmaps, percent, show
+from pipeline.tracking.store import Point, Store, Sweep
+from tests.conftest import DIGITS, SMALL, TRACKING
+
+MARKUP = "<script>alert(1)</script>|`*x*`"
+BASE = asdict(replace(SMALL, hidden_size=8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Store:
+    return Store(f"sqlite:///{folder}/mlflow.db")
+
+
+def train_sweep(
+    store: Store, folder: Path, name: str, *jobs: dict[str, Any], data: DataConfig = DIGITS
+) -> Sweep:
+    """Train the jobs, which differ from BASE in some values, as a sweep does."""
+    experiment = store.experiment("digits")
+    sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
+    groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
+    specs = [
+        JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
+        for i, job in enumerate(jobs)
+    ]
+    train_jobs(specs, RunContext(store, experiment, sweep), cores=1)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def swept(store: Store, folder: Path) -> Sweep:
+    """Four models that finish, one that diverges, one that cannot be."""
+    grid = [{"hidden_size": H, "learning_rate": lr} for H in (8, 16) for lr in (0.03, 1.0)]
+    return train_sweep(store, folder, "s1", *grid, {"learning_rate": 1e9}, {"hidden_size": MARKUP})
+
+
+@pytest.fixture(scope="module")
+def written(store: Store, swept: Sweep, folder: Path) -> Report:
+    return write_report(store, store.find_sweep(swept.name), folder / "reports")
+
+
+@pytest.fixture(scope="module")
+def facts(written: Report) -> dict[str, Any]:
+    text = (written.folder / "report.json").read_text()
+    found: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
+    return found
+
+
+class Page(HTMLParser):
+    """What a page holds, as a browser reads it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(written: Report) -> Page:
+    return Page((written.folder / "report.html").read_text())
+
+
+def test_json_names_the_best_model_and_how_sure_that_is(
+    facts: dict[str, Any], store: Store, swept: Sweep
+) -> None:
+    runs = store.runs(swept)
+    finished = runs[runs["tags.outcome"] == "finished"]
+    best = facts["best"]
+    expected = finished.loc[finished["metrics.best_val_acc"].idxmax()]
+    assert best["run_id"] == expected["run_id"]
+    assert best["val_acc"] == expected["metrics.best_val_acc"]
+    assert (best["hidden_size"], best["l2_reg"], best["learning_rate"]) == (16, 1e-4, 1.0)
+    low, high = best["val_acc_ci95"]
+    assert 0.6 < low < best["val_acc"] < high < 1
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 359), rel=0.3)
+    assert (facts["dataset"], facts["num_train"], facts["num_val"]) == ("digits", 1079, 359)
+    assert facts["sweep"] == "s1"
+    assert facts["command"].startswith("python -m pipeline -m ")
+    assert facts["shared"]["num_epochs"] == 3
+
+
+def test_json_lists_every_run_and_apart_what_diverged_or_failed(
+    facts: dict[str, Any],
+) -> None:
+    assert [run["outcome"] for run in facts["runs"][:4]] == ["finished"] * 4
+    accuracies = [run["best_val_acc"] for run in facts["runs"][:4]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert sorted(run["job"] for run in facts["runs"]) == list(range(6))
+    (diverged,) = facts["diverged"]
+    assert (diverged["job"], diverged["learning_rate"], diverged["epoch"]) == (4, 1e9, 1)
+    (failed,) = facts["failed"]
+    assert failed["hidden_size"] == MARKUP
+    assert "hidden_size must be a whole number" in failed["error"]
+    assert facts["unfinished"] == []
+
+
+def test_the_test_accuracy_is_that_of_the_stored_weights(
+    facts: dict[str, Any], store: Store, tmp_path: Path
+) -> None:
+    path = store.fetch(facts["best"]["run_id"], "weights.npz", tmp_path)
+    with np.load(path, allow_pickle=False) as file:
+        W1, b1, W2, b2 = (file[name] for name in ("W1", "b1", "W2", "b2"))
+    X, y = load_test(DIGITS, "float32")
+    params = Params(W1[None], b1[None, None], W2[None], b2[None, None])
+    assert facts["best"]["test_acc"] == (predict(params, X)[0] == y).mean()
+
+
+def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -> None:
+    table = pd.read_csv(written.folder / "report.csv")
+    assert list(table.columns) == list(facts["runs"][0])
+    for row, run in zip(table.to_dict("records"), facts["runs"], strict=True):
+        for key in ("run_id", "best_val_acc", "train_loss", "error", "test_acc"):
+            assert row[key] == run[key] or (pd.isna(row[key]) and run[key] is None)
+    text = (written.folder / "report.md").read_text()
+    best = facts["best"]
+    assert f"**Validation accuracy: {percent(best['val_acc'])} (95 % Wilson interval" in text
+    assert f"| 1 | 16 | 1e-4 | 1 | {percent(best['val_acc'])} | {best['val_loss']:.4f} |" in text
+    for heading in ("Finished", "Diverged", "Failed"):
+        assert f"\n## {heading} jobs\n" in text
+    portrait = facts["portrait"]
+    for name, counts in zip(portrait["classes"], portrait["confusion"], strict=True):
+        assert f"| {name} | {' | '.join(map(str, counts))} |" in text
+    assert f"- Dead hidden units: {percent(portrait['dead_units'])}" in text
+
+
+def test_every_format_says_which_configurations_could_be_the_best(
+    written: Report, facts: dict[str, Any], page: Page
+) -> None:
+    evidence = facts["evidence"]
+    table = pd.read_csv(written.folder / "configurations.csv")
+    assert table["configuration"].tolist() == [
+        row["configuration"] for row in evidence["configurations"]
+    ]
+    assert table.loc[~table["worse"], "configuration"].tolist() == evidence["together"]
+    text = (written.folder / "report.md").read_text()
+    for row in evidence["configurations"]:
+        line = next(
+            line for line in text.splitlines() if line.startswith(f"| {row['configuration']} |")
+        )
+        assert line.endswith(("| chosen |", "| yes |")) == (
+            row["configuration"] in evidence["together"]
+        )
+        assert (
+            f"| {percent(row['mean'])} | {percent(row['low'])} | {percent(row['high'])} |" in line
+        )
+        assert row["configuration"] in page.text
+
+
+def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
+    assert written.best is not None
+    lines = [line.strip() for line in page.text.splitlines() if line.strip()]
+    start = lines.index("Best model: H=16, λ=1e-4, lr=1")
+    assert lines[start + 1].startswith(
+        f"Validation accuracy: {percent(written.best.val_acc)} (95 %"
+    )
+    assert lines[start + 2] == f"Test accuracy: {percent(written.best.test_acc or 0)}"
+
+
+def test_the_page_needs_nothing_but_itself(page: Page) -> None:
+    assert not {"link", "iframe", "object", "base"} & set(page.tags)
+    assert page.tags.count("script") == 1
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    for name, value in page.attributes:
+        if name in ("src", "href", "xlink:href"):
+            assert (value or "").startswith(("data:image/png;base64,", "#"))
+    script = (ROOT / "pipeline" / "report" / "report.js").read_text()
+    assert script in page.text
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
+    assert ("content", f"{policy} 'sha256-{digest}'") in page.attributes
+
+
+def test_the_page_is_well_formed_and_described(page: Page) -> None:
+    assert page.open == []
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert page.tags.count("h1") == page.tags.count("main") == 1
+    assert page.tags.count("svg") == 6  # two marginals, two of all configurations, two of curves
+    named = [value for name, value in page.attributes if name in ("alt", "aria-label")]
+    assert any("16 hidden units" in (value or "") for value in named)
+    assert any("Loss by epoch" in (value or "") for value in named)
+
+
+def test_the_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
+    for run in facts["runs"]:
+        assert run["name"] in page.text
+    for run in facts["runs"][:4]:
+        assert page.text.count(percent(run["best_val_acc"])) >= 2  # in a heatmap and in the table
+    assert "diverged" in page.text
+    assert facts["failed"][0]["error"] in page.text
+
+
+def test_markup_of_runs_stays_text(written: Report, page: Page) -> None:
+    # The sweep's command, a run's value, its error, and a run's name hold it.
+    assert page.text.count(MARKUP) >= 4
+    assert (written.folder / "report.html").read_text().count("<script") == 1  # its own
+    markdown = (written.folder / "report.md").read_text()
+    assert MARKUP not in markdown
+    assert markdown.count(r"\<script\>alert(1)\</script\>\|\`\*x\*\`") >= 4
+    for table in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
+    store: Store, written: Report, swept: Sweep, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
+    pictures = ["acc.svg", "configurations.svg", "costs.svg", "loss.svg"]
+    assert sorted(before) == [
+        *sorted([*pictures, "configurations.csv"]),
+        *(f"report.{kind}" for kind in ("csv", "html", "json", "md")),
+    ]
+    monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
+    assert write_report(store, store.find_sweep(swept.name), folder / "reports") == written
+    assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
+    assert written.best is not None
+    history = store.client.get_metric_history(written.best.run_id, "test_acc")
+    assert [metric.value for metric in history] == [written.best.test_acc]
+
+
+def test_the_report_is_an_artifact_of_the_sweep(
+    store: Store, written: Report, swept: Sweep, tmp_path: Path
+) -> None:
+    for path in written.folder.iterdir():
+        copy = store.fetch(swept.run_id, f"report/{path.name}", tmp_path)
+        assert copy.read_bytes() == path.read_bytes()
+
+
+def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
+    store: Store, written: Report, swept: Sweep
+) -> None:
+    note = store.client.get_run(swept.run_id).data.tags["mlflow.note.content"]
+    answer, links, known, pictures = note.split("\n\n")
+    assert answer.startswith("**Best model: H=16, λ=1e-4, lr=1**")
+    assert f"{answer}\n\n{known}" in (written.folder / "report.md").read_text()
+    assert f"runs/{written.best and written.best.run_id}" in links
+    assert pictures.count(f"run_uuid={swept.run_id}") == 4
+    runs = store.runs(swept)
+    assert written.best is not None
+    assert list(runs[runs["tags.chosen"] == swept.name]["run_id"]) == [written.best.run_id]
+
+
+def test_before_all_jobs_have_ended_the_test_split_stays_closed(
+    store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = train_sweep(store, folder, "cut short", {})
+    run_id = store.start_run(sweep.experiment_id, MARKUP, {"job": "1"}, sweep)
+    store.end_run(run_id, "KILLED")
+    monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read"))
+    report = write_report(store, sweep, tmp_path)
+    assert report.best is not None
+    assert report.best.test_problem == "not read before all jobs have ended"
+    assert "\n## Unfinished jobs\n" in (report.folder / "report.md").read_text()
+    facts = json.loads((report.folder / "report.json").read_text())
+    assert [run["name"] for run in facts["unfinished"]] == [MARKUP]
+    again = f"1 of 2 jobs have no result; to train just those again: {sweep.command}"
+    assert again in facts["notes"]
+
+
+def test_test_images_that_have_moved_are_a_reason_not_an_error(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    sweep = train_sweep(store, folder, "moved", {})
+    run_id = store.runs(sweep)["run_id"].iloc[0]
+    config = yaml.safe_load(store.fetch(run_id, "config.yaml", tmp_path).read_text())
+    config["data"] |= {"name": "cifar10", "dir": "/no/such/folder"}
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    (changed / "config.yaml").write_text(yaml.safe_dump(config))
+    store.log_files(run_id, changed)
+
+    report = write_report(store, store.find_sweep("moved"), tmp_path)
+    assert report.best is not None
+    assert report.best.test_acc is None
+    assert "/no/such/folder" in (report.best.test_problem or "")
+    assert "Test accuracy: unknown: /no/such/folder" in (report.folder / "report.md").read_text()
+    (changed / "weights.npz").write_bytes(b"PK\x03\x04 not really")
+    store.log_files(run_id, changed)
+    report = write_report(store, store.find_sweep("moved"), tmp_path)
+    assert report.best is not None
+    assert "is damaged" in (report.best.test_problem or "")
+    assert "<img" not in (report.folder / "report.html").read_text()
+
+
+def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_path: Path) -> None:
+    train_sweep(store, folder, "div", {"learning_rate": 1e9}, {"learning_rate": 1e10})
+    report = write_report(store, store.find_sweep("div"), tmp_path)
+    assert report.best is None
+    sentence = summary_lines(report)[0]
+    assert sentence.startswith("No model to choose (2 jobs: 2 diverged): lower learning_rate")
+    assert "lower learning_rate (the smallest that diverged was 1e9)" in sentence
+    assert json.loads((report.folder / "report.json").read_text())["best"] is None
+    for name in ("report.html", "report.md"):
+        assert sentence.split("(")[0] in (report.folder / name).read_text()
+    assert len(pd.read_csv(report.folder / "report.csv")) == 2
+
+
+def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> None:
+    store.start_sweep(store.experiment("digits"), "none", "…")
+    report = write_report(store, store.find_sweep("none"), tmp_path)
+    assert summary_lines(report)[0].startswith("No model to choose (0 jobs)")
+
+
+def test_two_sweeps_side_by_side(
+    store: Store, swept: Sweep, written: Report, folder: Path, tmp_path: Path
+) -> None:
+    other = train_sweep(store, folder, "weak", {"learning_rate": 0.01}, {"learning_rate": 0.02})
+    assert written.best is not None
+    for first, second in ((swept, other), (other, swept)):
+        report = write_report(store, first, tmp_path, against=second)
+        assert report.beside is not None
+        assert f"The chosen model of {swept.name} is better" in report.beside.verdict
+        assert report.folder.name == f"{first.name}-against-{second.name}"
+        facts = json.loads((report.folder / "report.json").read_text())
+        rows = {row[0]: row[1:] for row in facts["against"]["rows"]}
+        assert rows["Best model"][first is other] == written.best.name
+        page = Page((report.folder / "report.html").read_text())
+        assert report.beside.verdict in page.text
+        assert report.beside.verdict in (report.folder / "report.md").read_text()
+    same = write_report(store, swept, tmp_path, against=swept)
+    assert same.beside is not None
+    assert same.beside.verdict == "Both chose the same run."
+
+
+def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) -> None:
+    jobs = [{"learning_rate": 0.3, "seed": seed} for seed in (0, 1)]
+    sweep = train_sweep(store, folder, "again", *jobs)
+    assert "test images were read" not in " ".join(write_report(store, sweep, folder).evidence)
+    other = store.runs(sweep).query("`metrics.test_acc`.isna()").iloc[0]
+    store.log(other["run_id"], [Point(1, 0, {"test_acc": 0.5})])
+    told = " ".join(write_report(store, sweep, folder).evidence)
+    assert "The test images were read 2 times for models of this sweep" in told
+
+
+def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -> None:
+    portrait = facts["portrait"]
+    confusion = np.array(portrait["confusion"])
+    assert confusion.sum() == 359
+    assert written.best is not None
+    assert np.trace(confusion) / 359 == pytest.approx(written.best.val_acc)
+    gap = portrait["train_acc"] - written.best.val_acc
+    assert portrait["generalisation_gap"] == pytest.approx(gap)
+    for mistake in portrait["mistakes"]:
+        assert mistake["label"] != mistake["predicted"]
+    front = facts["evidence"]["pareto_front"]
+    assert facts["evidence"]["configurations"][0]["configuration"] in front
+
+
+def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path: Path) -> None:
+    for name in ("latest", "../x", "y"):
+        store.start_sweep(store.experiment("digits"), name, "…")
+        report = write_report(store, store.find_sweep(name), tmp_path)
+        assert (tmp_path / "latest").resolve() == report.folder
+        assert (tmp_path / "latest" / "report.html").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".._x", "latest", "latest_", "y"]
+    assert write_report(store, store.find_sweep(None), tmp_path).sweep == "y"
+
+
+def test_an_unknown_sweep_is_one_sentence_of_the_command(store: Store, written: Report) -> None:
+    command = ["--sweep", "nowhere", "--tracking-uri", store.uri]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.report", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("there is no sweep 'nowhere'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_store_that_does_not_exist_is_not_created(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"there is no store at .* yet: start a sweep"):
+        main([])
+    assert not outputs.exists()
+
+
+def test_the_command_prints_the_answer_and_where_the_report_is(
+    store: Store, written: Report, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--sweep", "s1", "--tracking-uri", store.uri])
+    assert not stop.value.code
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == summary_lines(written)[:3]
+    assert printed[3] == "6 jobs: 4 finished, 1 diverged, 1 failed"
+    assert printed[4].startswith("job 5 failed: hidden_size must be a whole number")
+    again = "1 of 6 jobs have no result; to train just those again: python -m pipeline -m"
+    assert printed[5].startswith(again)
+    assert printed[6] == f"Report: {outputs}/reports/s1/report.html"
+    assert Path(printed[6].removeprefix("Report: ")).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
+    with pytest.raises(choice.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
+        write_report(store, store.find_sweep("s1"), Path("/dev/null"))
+
+
+FIRST = {"best_val_acc": 0.9, "best_val_loss": 0.3, "hidden_size": 64, "outcome": "finished"}
+
+
+@pytest.mark.parametrize(
+    ("second", "chosen"),
+    [
+        ({"best_val_acc": 0.91, "best_val_loss": 9.0, "hidden_size": 512}, 1),
+        ({"best_val_acc": 0.89, "best_val_loss": 0.1, "hidden_size": 8}, 0),
+        ({"best_val_loss": 0.2, "hidden_size": 512}, 1),
+        ({"hidden_size": 9}, 1),  # a number, not a text, which would come after 64
+        ({"hidden_size": 100}, 0),
+        ({}, 0),
+        ({"best_val_acc": 0.99, "outcome": "diverged"}, 0),
+        ({"best_val_acc": 0.99, "outcome": "unfinished"}, 0),
+        ({"best_val_acc": np.nan, "hidden_size": "abc", "outcome": "failed"}, 0),
+    ],
+)
+def test_the_choice_and_its_ties(second: dict[str, Any], chosen: int) -> None:
+    jobs = pd.DataFrame([FIRST, FIRST | second]).assign(job=[0, 1])
+    assert rank(jobs)["job"].iloc[0] == chosen
+    assert rank(jobs[::-1])["job"].iloc[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [  # Newcombe (1998), Statistics in Medicine 17:857–872, Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_the_interval_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
+    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_heatmap_holds_the_best_of_each_cell_and_the_mean_over_seeds() -> None:
+    jobs = pd.DataFrame(
+        [
+            (8, 0, 0.1, 50, 0, "finished", 0.9, 100),  # a lucky seed
+            (8, 0, 0.1, 50, 1, "finished", 0.1, 100),
+            (8, 0, 0.1, 100, 0, "finished", 0.7, 100),
+            (8, 0, 0.1, 100, 0, "diverged", None, 100),
+            (8, 0, 1e9, 100, 0, "diverged", None, 100),
+            (8, 1e-4, 0.1, 100, 0, "finished", 1.0, 100),
+            (16, 0, 0.1, 100, 0, "unfinished", None, 100),
+            ("abc", 0, 0.1, 100, 0, "failed", None, None),
+        ],
+        columns=[*GRID, "batch_size", "seed", "outcome", "best_val_acc", "num_val"],
+    )
+    small, large = heatmaps(jobs)
+    assert (small.hidden_size, large.hidden_size) == (8, 16)
+    assert small.learning_rates == [0.1, 1e9]
+    assert [[(c.outcome, c.val_acc) for c in row] for _, row in small.rows] == [
+        [("finished", 0.7), ("diverged", None)],
+        [("finished", 1.0), ("", None)],
+    ]
+    assert large.rows[0][1][0].outcome == "unfinished"
+    colours = [small.rows[i][1][0].colour for i in (0, 1)]
+    assert colours[0] > colours[1]  # the better one is darker
+
+
+def test_many_searched_values_share_the_cells_of_a_heatmap() -> None:
+    rng = np.random.default_rng(0)
+    rates, accuracies = np.geomspace(0.01, 1, 40), rng.uniform(0.5, 0.9, 40)
+    jobs = pd.DataFrame(
+        {
+            **{"hidden_size": 8, "l2_reg": [0, *rng.uniform(1e-6, 1e-3, 39)]},
+            **{"learning_rate": rates, "outcome": "finished"},
+            **{"best_val_acc": accuracies, "num_val": 100},
+        }
+    )
+    (panel,) = heatmaps(jobs, chosen=int(accuracies.argmax()))
+    assert (len(panel.learning_rates), len(panel.rows)) == (8, 6)
+    assert [axis(level) for level in panel.learning_rates[:2]] == ["0.01–0.018", "0.018–0.032"]
+    assert axis(panel.rows[0][0]) == "0"  # apart from all others
+    assert [axis(1024.0), axis(0.0012345)] == ["1024", "0.00123"]
+    (chosen,) = (cell for _, row in panel.rows for cell in row if cell.chosen)
+    assert chosen.val_acc == accuracies.max()
+
+
+def pixels(source: str) -> np.ndarray[Any, Any]:
+    data = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_hidden_units_are_drawn_by_their_norms_each_scaled_by_itself() -> None:
+    small, flat, large = np.array([0, 1, 2, 3]), np.full(4, 0.5), np.array([9, -9, 0, 0])
+    picture = draw_weights(np.stack([small, flat, large], axis=1).astype(float), (2, 2, 1))
+    image = pixels(picture.source)
+    assert image.shape == (5, 5, 4)
+    assert picture.images == 3
+    assert image[:2, :2, 0].tolist() == [[255, 0], [128, 128]]
+    assert image[:2, 3:, 1].tolist() == [[0, 85], [170, 255]]
+    assert image[2, :, 3].tolist() == [0] * 5
+    assert picture.width == picture.height == 560
+
+
+def test_colour_images_and_no_more_than_a_hundred_units() -> None:
+    rng = np.random.default_rng(0)
+    picture = draw_weights(rng.normal(size=(3072, 130)), (32, 32, 3))
+    image = pixels(picture.source)
+    assert picture.images == 100
+    assert image.shape == (329, 329, 4)
+    assert (image[..., 0] != image[..., 1]).any()
+    assert len(picture.source) < 600_000
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    assert [show(v) for v in (1e-4, 0.3, 1000, "abc", None)] == ["1e-4", "0.3", "1000", "abc", "–"]
+    assert [percent(v) for v in (0.97216, 1)] == ["97.2 %", "100.0 %"]
+    assert [duration(v) for v in (4.21, 59.97, 200, 7500)] == [
+        "4.2 s",
+        "1 min 0 s",
+        "3 min 20 s",
+        "2 h 5 min",
+    ]

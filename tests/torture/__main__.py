@@ -1,0 +1,79 @@
+"""python -m torture [--seed N] [--quick] [--only NAME]: do harm to sweeps, and see what holds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.paths import ROOT
+from tests.torture import commands, damage, disk, kill, lock, server, together
+from tests.torture.lab import Lab, prepare
+from tests.torture.page import page
+from tests.torture.trials import Choice, Kind, Row, do
+
+LAST = 30  # seconds before the end of the time after which no trial begins
+
+
+class Section(NamedTuple):
+    """Kinds of trials that share some of the time."""
+
+    name: str
+    kinds: Sequence[Kind]
+    share: float  # of the time
+    at_once: int = 2  # trials: a machine of two cores has no more to give
+
+
+SECTIONS = [
+    Section("Damaged data files", damage.KINDS, 0.03),
+    Section("Bad command lines", commands.KINDS, 0.15),
+    Section("A locked store", lock.KINDS, 0.07, 5),  # which mostly waits
+    Section("A tracking server that fails", server.KINDS, 0.11, 3),  # likewise
+    Section("A full disk", disk.KINDS, 0.13, 4),
+    Section("Two sweeps at once", together.KINDS, 0.10, 1),
+    Section("Signals", kill.SIGNALS, 0.16),
+    Section("Kills", kill.KILLS, 0.27),  # last: what time the others leave finds work here
+]
+
+
+def main() -> None:
+    """Do all trials, write docs/reliability.md, and exit with 1 if one has not held."""
+    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of every point (default: 0)")
+    parser.add_argument("--quick", action="store_true", help="few trials, and no page is written")
+    parser.add_argument("--minutes", type=float, default=15, help="for all of it (default: 15)")
+    parser.add_argument("--only", default="", metavar="NAME", help="a kind, a trial: kill, kill-7")
+    options = parser.parse_args()
+    began = time.monotonic()
+    choice = Choice(options.seed, options.quick, options.only)
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        lab = prepare(Path(folder))
+        print(f"undisturbed: {lab.seconds:.1f} s", *lab.start_problems, sep="\n    ", flush=True)
+        rows = list(_sections(lab, choice, began, 60 * options.minutes))
+    text = page(lab, rows, options.seed, time.monotonic() - began)
+    print(text)
+    if not options.quick and not options.only:
+        (ROOT / "docs" / "reliability.md").write_text(text, encoding="utf-8")
+    sys.exit(bool(lab.start_problems) or any(row.failures for _, row in rows))
+
+
+def _sections(lab: Lab, choice: Choice, began: float, seconds: float) -> Iterator[tuple[str, Row]]:
+    """Do the sections one after the other; what one does not need of its time, the next may use."""
+    saved = 0.0
+    only = choice.only.partition("-")[0]
+    for section in SECTIONS:
+        kinds = [kind for kind in section.kinds if only in ("", kind.name)]
+        start = time.monotonic()
+        share = seconds if only else saved + section.share * seconds
+        until = min(start + share, began + seconds - LAST)
+        for row in do(kinds, lab, choice, until, section.at_once):
+            yield section.name, row
+        saved = max(0.0, start + share - time.monotonic())
+
+
+if __name__ == "__main__":
+    main()

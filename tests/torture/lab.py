@@ -1,0 +1,81 @@
+"""What all trials share: the sweep that is disturbed, and its results when nothing disturbs it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.torture.command import HUNG, Command, Ended, run
+from tests.torture.results import Job, problems, results
+
+# Four models that finish and four that diverge in epoch 6, in two populations.
+GRID = ("hidden_size=32,96", "l2_reg=1e-4,3.5", "learning_rate=0.3", "learning_rate_decay=0.999")
+SWEEP = ("-m", *GRID, "batch_size=20", "num_epochs=30", "tracking.checkpoint_minutes=0.005")
+SEEDS = "seed=0,1"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What all trials share."""
+
+    root: Path
+    sweep: tuple[str, ...]  # the arguments of the disturbed command
+    seconds: float  # that it takes undisturbed, beside another one
+    reference: Mapping[str, Job]  # its results
+    finished: Path  # the outputs of an undisturbed sweep
+    start_problems: tuple[str, ...]  # of two undisturbed sweeps
+
+    def outputs(self, folder: Path) -> Path:
+        """Outputs with an empty store, which saves the seconds that its creation takes."""
+        outputs = folder / "outputs"
+        shutil.copytree(self.root / "template", outputs)
+        return outputs
+
+    def end_well(self, outputs: Path, *more: str) -> Iterator[str]:
+        """Start the same command again; what is then not as after an undisturbed sweep."""
+        ended = run(outputs, *self.sweep, *more)
+        yield from not_well(ended)
+        yield from problems(outputs, self.reference)
+
+
+def not_well(ended: Ended) -> Iterator[str]:
+    """What is wrong with a command that should have done its work."""
+    if ended.code != 0:
+        yield f"exit {ended.code} in place of 0: {ended.last_lines}"
+    yield from no_traceback(ended)
+
+
+def no_traceback(ended: Ended) -> Iterator[str]:
+    """A traceback is no message for a user."""
+    _, found, trace = ended.said.rpartition("Traceback (most recent call last):\n")
+    if found:
+        lines = [line.strip() for line in trace.splitlines() if line.strip()]
+        yield f"a traceback: {' / '.join(lines[:4])[:300]!r}"
+    if ended.code == HUNG:
+        yield "it did not end"
+
+
+def prepare(root: Path, sweep: Sequence[str] = (*SWEEP, SEEDS), times: int = 2) -> Lab:
+    """Create the empty store, and run the sweep undisturbed some times at once."""
+    template = root / "template"
+    template.mkdir()
+    create = (
+        "import sys; from pipeline.tracking.store import Store; Store(f'sqlite:///{sys.argv[1]}')"
+    )
+    subprocess.run([sys.executable, "-c", create, template / "mlflow.db"], cwd=root, check=True)
+    twins = [root / f"undisturbed-{i}" / "outputs" for i in range(times)]
+    for twin in twins:
+        twin.parent.mkdir()
+        shutil.copytree(template, twin)
+    commands = [Command(twin, *sweep) for twin in twins]
+    ends = [command.end() for command in commands]
+    reference = results(twins[0] / "mlflow.db")
+    found = [problem for ended in ends for problem in not_well(ended)]
+    for twin in twins:
+        found += problems(twin, reference)
+    seconds = sum(ended.seconds for ended in ends) / times
+    return Lab(root, tuple(sweep), seconds, reference, twins[0], tuple(found))

@@ -1,0 +1,79 @@
+"""docs/reliability.md: what was done, how often, and what held."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from pipeline.paths import ROOT
+from tests.torture.lab import Lab
+from tests.torture.trials import Row
+
+
+def page(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float) -> str:
+    """The whole page."""
+    return "\n".join(_lines(lab, rows, seed, seconds)) + "\n"
+
+
+def _lines(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float) -> Iterator[str]:
+    done = sum(row.done for _, row in rows)
+    failed = sum(len({f.partition(" | ")[0] for f in row.failures}) for _, row in rows)
+    yield "# What a sweep survives"
+    yield ""
+    yield (
+        f"Written by `make torture`: {done} trials in {seconds / 60:.0f} min: "
+        f"{done - failed} held, {failed} failed. Each disturbs a sweep of {len(lab.reference)} "
+        f"models on digits, started with the real command line on a real sqlite store, at a point "
+        f"from a generator of seed {seed}; `python -m torture --seed {seed} --only NAME` does one "
+        "trial again. Results are compared as another program reads them: each metric of each "
+        "epoch and each array of weights bit for bit, one FINISHED run a job, no metric twice, "
+        "no run left RUNNING, sqlite's integrity check, no checkpoint left, the report whole."
+    )
+    yield ""
+    yield f"Two undisturbed sweeps: {'; '.join(lab.start_problems) or 'equal, bit for bit'}."
+    yield ""
+    yield "| | What was done | Done of planned | Held | What must hold | Where it struck |"
+    yield "|---|---|---|---|---|---|"
+    for section, row in rows:
+        bad = len({failure.partition(" | ")[0] for failure in row.failures})
+        points = ", ".join(f"{n} {kind}" for kind, n in row.points.most_common())
+        yield (
+            f"| {section} (`{row.kind.name}`) | {row.kind.done} | {row.done} of {row.planned} "
+            f"| {row.done - bad} | {row.kind.held} | {points} |"
+        )
+    if failures := [failure for _, row in rows for failure in row.failures]:
+        yield ""
+        yield "## What did not hold"
+        yield ""
+        yield "| Trial | Point | Problem |"
+        yield "|---|---|---|"
+        yield from (f"| {_plain(failure)} |" for failure in failures)
+    yield ""
+    yield "## Where"
+    yield ""
+    memory = psutil.virtual_memory().total / 2**30
+    yield f"- {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
+    packages = ("mlflow", "hydra-core", "numpy", "joblib")
+    yield f"- Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    yield f"- {', '.join(f'{package} {version(package)}' for package in packages)}"
+    yield f"- An undisturbed sweep, beside another one: {lab.seconds:.1f} s"
+
+
+def _plain(failure: str) -> str:
+    """A failure for a cell of the table, without the names of folders on this machine."""
+    text = " ".join(failure.split()).replace(str(ROOT), "…")
+    text = re.sub(r"/\S*torture-\w+\S*", "…", text)
+    cells = text.split(" | ", 2)
+    return " | ".join(re.sub(r"([|<>`])", r"\\\1", cell)[:400] for cell in cells)
+
+
+def _processor() -> str:
+    names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return names[0] if names else platform.processor()
