@@ -5,7 +5,7 @@ SETUP := .venv/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint ui serve bench torture cluster-demo clean
+.PHONY: help setup sweep test lint ui serve bench torture mutants cluster-demo clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench: .venv-bench/.complete ## measure side by side with other tools, for hours
 
 torture: $(SETUP) ## kill, corrupt and starve sweeps for 15 minutes, into docs/reliability.md
 	$(BIN)/python -m tests.torture $(ARGS)
+
+mutants: $(SETUP) ## run the tests against a sample of mutants of the code, for an hour
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 cluster-demo: $(SETUP) ## a sweep on a small real cluster: PostgreSQL, MLflow, Dask; a worker is killed
 	$(BIN)/python -m examples.cluster $(ARGS)

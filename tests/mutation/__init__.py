@@ -1,0 +1,1 @@
+"""Mutation testing: measures how many faults in the code the tests detect."""

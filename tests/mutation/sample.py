@@ -1,0 +1,111 @@
+"""Draw a fixed random sample of mutants from the source files."""
+
+from __future__ import annotations
+
+import ast
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmic_ray.commands.init import init
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import MutationSpec
+
+SOURCES = (
+    "pipeline/nn",
+    "pipeline/execution",
+    "pipeline/analysis",
+    "pipeline/tracking",
+    "pipeline/serving",
+    "hydra_plugins",
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one line of a source file."""
+
+    path: str  # relative to the root of the checkout
+    operator: str
+    line: int  # 1-based
+    before: str  # the line without its indentation
+    after: str  # the mutated line without its indentation
+    code: str  # the complete mutated file
+
+    @property
+    def key(self) -> str:
+        """A name that stays valid while other lines of the file change."""
+        return f"{self.path}: {self.before} → {self.after}"
+
+
+def draw(root: Path, count: int, seed: int) -> list[Mutant]:
+    """Draw mutants without replacement, each mutable place of the code with equal probability.
+
+    The sample is the same for the same code and seed. Of several mutants of one place (`<` can
+    become `<=`, `==`, …) one is drawn first, so that comparisons do not dominate the sample.
+
+    Args:
+        root: the checkout.
+        count: the size of the sample.
+        seed: of the random generator.
+
+    Returns:
+        The sample, ordered by path and line.
+    """
+    rng = random.Random(seed)
+    paths = [path for folder in SOURCES for path in sorted((root / folder).rglob("*.py"))]
+    places = list(_places(paths))
+    chosen = rng.sample(places, min(count, len(places)))
+    mutants = [_mutate(root, rng.choice(specs)) for specs in chosen]
+    return sorted(mutants, key=lambda mutant: (mutant.path, mutant.line))
+
+
+def _places(paths: Sequence[Path]) -> Iterator[list[MutationSpec]]:
+    """Yield the possible mutations of each place that can change the behaviour, in order."""
+    ignored = {
+        path: list(_annotations(ast.parse(path.read_text(encoding="utf-8")))) for path in paths
+    }
+    found: dict[tuple[Path, tuple[int, int]], list[MutationSpec]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        database = str(Path(folder, "mutations.sqlite"))
+        with use_db(database, WorkDB.Mode.create) as db:
+            init(paths, db, {})
+            for item in db.work_items:
+                (spec,) = item.mutations
+                path, start = Path(spec.module_path), tuple(spec.start_pos)
+                if not any(low <= start < high for low, high in ignored[path]):
+                    found.setdefault((path, start), []).append(spec)
+    for place in sorted(found):
+        yield sorted(found[place], key=lambda spec: (spec.operator_name, spec.occurrence))
+
+
+def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield where each type annotation begins and ends: annotations are never evaluated."""
+    for node in ast.walk(tree):
+        annotations = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        for found in annotations:
+            if isinstance(found, ast.expr):
+                assert found.end_lineno is not None and found.end_col_offset is not None
+                yield (found.lineno, found.col_offset), (found.end_lineno, found.end_col_offset)
+
+
+def _mutate(root: Path, spec: MutationSpec) -> Mutant:
+    path = Path(spec.module_path)
+    original = path.read_text(encoding="utf-8")
+    operator = get_operator(spec.operator_name)(**spec.operator_args)
+    mutated = mutate_code(original, operator, spec.occurrence)
+    assert mutated is not None
+    line = spec.start_pos[0]
+    before, after = original.splitlines(), mutated.splitlines()
+    return Mutant(
+        path=str(path.relative_to(root)),
+        operator=spec.operator_name.removeprefix("core/"),
+        line=line,
+        before=before[line - 1].strip(),
+        after=after[min(line, len(after)) - 1].strip(),
+        code=mutated,
+    )
