@@ -35,11 +35,7 @@ lint: $(SETUP) ## check format, style and types
 	$(BIN)/mypy
 
 ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
-	@echo "In some seconds: http://127.0.0.1:$${PORT:-5000}/#/experiments?workflowType=machine_learning"
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	  $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5000} --workers 1 \
-	  --backend-store-uri "$$($(BIN)/python -c 'from pipeline.config import default_tracking_uri as uri; print(uri())')" \
-	  --artifacts-destination "$$($(BIN)/python -c 'from pipeline.config import outputs_dir as out; print(out())')/mlartifacts"
+	$(BIN)/python -m pipeline.ui --port $${PORT:-5000} $(ARGS)
 
 serve: $(SETUP) ## serve the champion (python -m pipeline.promote) at http://127.0.0.1:8000
 	$(BIN)/python -m pipeline.serve --port $${PORT:-8000} $(ARGS)

@@ -30,7 +30,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline import shutdown
 from pipeline.config import TrackingConfig, parse_tracking
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.paths import ROOT, default_tracking_uri, outputs_dir
+from pipeline.hydra_compat import allow_lazy_help
+from pipeline.paths import CONF, IN_CHECKOUT, default_tracking_uri, outputs_dir
 
 if TYPE_CHECKING:
     from pipeline.execution.job import JobRun, RunContext
@@ -41,7 +42,7 @@ os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # conf/ builds on it
 
 def _explained(file: str, prefix: str = "") -> str:
     """The values of a file of conf/ with their comments, for --help."""
-    text = (ROOT / "conf" / file).read_text().partition("\nhydra:")[0]
+    text = (CONF / file).read_text().partition("\nhydra:")[0]
     values = text[text.index("\n\n") :] if file == "config.yaml" else text
     lines = (line for line in values.splitlines() if "#" in line or line.endswith(":"))
     return "\n".join(f"  {prefix}{line}".replace("$", "$$") for line in lines if line[0] != "#")
@@ -52,7 +53,7 @@ OmegaConf.register_new_resolver("explained", _explained, replace=True)
 log = logging.getLogger("pipeline")
 
 
-@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def app(config: DictConfig) -> float | None:
     """Train one job: Hydra calls this for a run, and for each job under its other launchers."""
     from pipeline.execution.job import JobSpec
@@ -182,8 +183,11 @@ def _check_tracking(hydra_config: DictConfig) -> None:
 
 
 def _command() -> str:
-    """What was typed to start this process."""
-    return shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
+    """The command that started this process."""
+    installed = Path(sys.argv[0]).name == "pipeline"  # the console script, not python -m pipeline
+    return shlex.join(
+        [*(["pipeline"] if installed else ["python", "-m", "pipeline"]), *sys.argv[1:]]
+    )
 
 
 def main() -> None:
@@ -191,6 +195,7 @@ def main() -> None:
     code: Any = 0
     logging.raiseExceptions = False  # a log without room is not worth a traceback a line
     shutdown.listen()
+    allow_lazy_help()
     for word in sys.argv[1:]:
         if word.startswith("="):  # of which Hydra makes a traceback
             sys.exit(f"{word!r} sets a value without a name: write name{word}")
@@ -264,9 +269,9 @@ def _ui(uri: str) -> str:
     """How to come to the UI of a store."""
     if uri.startswith("http"):
         return uri.rstrip("/")
-    server = "make ui"
+    server = "make ui" if IN_CHECKOUT else "pipeline-ui"
     if uri != default_tracking_uri():
-        server = f"mlflow server --backend-store-uri {shlex.quote(uri)}"
+        server = f"pipeline-ui --tracking-uri {shlex.quote(uri)}"
     return f"{server}, then http://127.0.0.1:5000"
 
 

@@ -1,20 +1,31 @@
-"""The folders that a command reads and writes."""
+"""The folders that a command reads and writes, in a checkout and in an installed package."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+
+# The build puts conf/ inside the package; in a checkout it lies beside the package.
+IN_CHECKOUT = not (PACKAGE / "conf").is_dir()
+
+ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE  # the folder that holds conf/
+CONF = ROOT / "conf"
 
 
 def outputs_dir() -> Path:
-    """The folder of everything that a run writes: $PIPELINE_OUTPUTS, or outputs/ beside conf/."""
-    return Path(os.environ.get("PIPELINE_OUTPUTS") or ROOT / "outputs").resolve()
+    """The folder of everything that a command writes.
+
+    It is $PIPELINE_OUTPUTS if that is set, else outputs/ in the checkout, else outputs/ in the
+    current directory.
+    """
+    default = ROOT / "outputs" if IN_CHECKOUT else Path("outputs")
+    return Path(os.environ.get("PIPELINE_OUTPUTS") or default).resolve()
 
 
 def checkpoints_dir() -> Path:
-    """The folder of what is trained and not yet in MLflow."""
+    """The folder of the checkpoints: training results that MLflow does not hold yet."""
     return outputs_dir() / "checkpoints"
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import psutil
 
-from pipeline.paths import ROOT
+from pipeline.paths import IN_CHECKOUT, ROOT
 
 HEARTBEAT_SECONDS = 60  # between two signs of life in a run's tags
 CLOCK_SECONDS = 10  # by which a clock that is set may move the start of a process
@@ -27,12 +27,19 @@ def provenance() -> Mapping[str, str]:
     pid, started = this_process()
     tags |= {"pid": pid, "pid_started": started}
     tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
-    commit = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    if commit.returncode == 0:
-        tags["mlflow.source.git.commit"] = commit.stdout.strip()
-    return tags
+    commit = _commit()
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _commit() -> str | None:
+    """The commit of the checkout; None for an installed package and where git cannot tell."""
+    if not IN_CHECKOUT:  # the folder of an installed package may lie in another project's checkout
+        return None
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+        return None
 
 
 def heartbeat_tags() -> Mapping[str, str]:

@@ -27,7 +27,7 @@ from pipeline.errors import PipelineError
 from pipeline.execution.job import JobResult, JobRun, JobSpec, RunContext
 from pipeline.execution.local import MEMORY_SHARE
 from pipeline.execution.run import train_jobs
-from pipeline.paths import ROOT
+from pipeline.paths import PACKAGE
 from pipeline.tracking.store import Finished, Store, Sweep
 
 STORE_SECONDS = 30  # within which the tracking server must answer a worker
@@ -68,7 +68,7 @@ class ShardResult:
 
 def _code() -> str:
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "pipeline").rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
