@@ -19,6 +19,7 @@ from pipeline.config import Hyperparameters, Job, parse_job
 from pipeline.data.dataset import load_test
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.nn.model import Params, predict
+from pipeline.outcomes import Outcome
 from pipeline.report.tables import HEADINGS, show
 from pipeline.tracking.store import Point, Store
 
@@ -29,7 +30,6 @@ DATA = ("dataset", "dataset_digest", "num_train", "num_val")
 WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "halted_epoch", "best_epoch"]
 PLACES = 9  # of a mean, below which equal ones differ by the order of their sum
 LISTED = 5  # failed jobs that are named one by one
-OUTCOMES = ("finished", "halted", "diverged", "failed", "unfinished")
 
 T = TypeVar("T")
 
@@ -222,7 +222,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 def counted(jobs: pd.DataFrame) -> str:
     """How many jobs there are, and how many with which outcome."""
-    counts = [(outcome, int((jobs["outcome"] == outcome).sum())) for outcome in OUTCOMES]
+    counts = [(outcome, int((jobs["outcome"] == outcome).sum())) for outcome in Outcome]
     parts = ", ".join(f"{n} {outcome}" for outcome, n in counts if n)
     return f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}{': ' if parts else ''}{parts}"
 

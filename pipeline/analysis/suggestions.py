@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import short
+from pipeline.nn.cost import prediction_cost, training_cost
 
 WHOLE = ("hidden_size", "batch_size", "num_epochs")  # at least 1
 NO_SCALE = ("seed",)  # numbers of which none is better than another
@@ -204,9 +205,7 @@ def overridden(command: str, name: str, text: str) -> str:
 
 
 def costs(models: pd.DataFrame, num_inputs: int, num_classes: int) -> pd.DataFrame:
-    """Multiply-adds of the matrix products of each model.
-
-    With D inputs and C classes, X W1 and Xᵀ dH0 take D H an image; H W2, Hᵀ dS and dS W2ᵀ take H C.
+    """Multiply-adds of the matrix products of each model (`pipeline.nn.cost`).
 
     Args:
         models: a row a model, with hidden_size, num_epochs, num_train and num_val.
@@ -217,10 +216,14 @@ def costs(models: pd.DataFrame, num_inputs: int, num_classes: int) -> pd.DataFra
         The columns `prediction`, of one image; and `training`, of all epochs, each with its look
         at the validation images.
     """
-    first, second = models["hidden_size"] * num_inputs, models["hidden_size"] * num_classes
-    prediction = first + second
-    epoch = models["num_train"] * (2 * first + 3 * second) + models["num_val"] * prediction
-    return pd.DataFrame({"prediction": prediction, "training": models["num_epochs"] * epoch})
+    hidden_size, epochs = models["hidden_size"], models["num_epochs"]
+    splits = models["num_train"], models["num_val"]
+    return pd.DataFrame(
+        {
+            "prediction": prediction_cost(hidden_size, num_inputs, num_classes),
+            "training": training_cost(hidden_size, epochs, *splits, num_inputs, num_classes),
+        }
+    )
 
 
 def pareto(models: pd.DataFrame, cost: str, accuracy: str = "best_val_acc") -> pd.DataFrame:

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-from pipeline.config import Hyperparameters
 from pipeline.files import atomic_write, host_name
 from pipeline.nn.history import VERSION, Checkpoint, Metrics, Row
 from pipeline.nn.model import Params
+from pipeline.outcomes import Outcome
 
 LONGEST_WRITE = 7 * 24 * 3600  # seconds after which a file of another machine is nobody's
-
-
-def fingerprint(job: Hyperparameters, digest: str) -> str:
-    """32 hexadecimal digits that name all that decides a model's numbers, and nothing else.
-
-    Args:
-        job: the hyperparameters.
-        digest: of the images, their preprocessing and their split (`Dataset.digest`).
-    """
-    values = {key: _plain(value) for key, value in asdict(job).items()}
-    text = json.dumps([VERSION, digest, values], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _plain(value: Any) -> Any:
-    """Equal numbers as equal text: l2_reg=0 is l2_reg=0.0."""
-    return float(value) if isinstance(value, int) else value
 
 
 @dataclass(frozen=True)
@@ -114,7 +95,7 @@ def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:
     arrays: dict[str, Any] = {
         "version": VERSION,
         "curve": [[*row.metrics, row.milliseconds] for row in checkpoint.curve],
-        "outcome": checkpoint.outcome or "",
+        "outcome": str(checkpoint.outcome or ""),
         "best_hits": checkpoint.best_hits,
         "step": checkpoint.step,
         "loss": checkpoint.loss,
@@ -140,7 +121,7 @@ def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
             Row(Metrics(*map(float, values)), int(milliseconds))
             for *values, milliseconds in file["curve"]
         ),
-        outcome=str(file["outcome"]) or None,
+        outcome=Outcome(str(file["outcome"])) if str(file["outcome"]) else None,
         best=params("best_"),
         best_hits=file["best_hits"],
         params=params(""),

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import Halving, Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.plan import Shard, model_bytes, plan
+from pipeline.nn.cost import training_cost
 from pipeline.nn.stack import Stack, Workspace, stack_members
 from pipeline.nn.train import mini_batches
 
@@ -40,7 +41,10 @@ def describe(
     stacks = sum(len(stack_members([jobs[i] for i in s.jobs], data)) for w in waves for s in w)
     data_bytes = data.X_train.nbytes + data.X_val.nbytes
     weights = max(sum(model_bytes(jobs[i], D, C) for s in w for i in s.jobs) for w in waves)
-    adds = sum(multiply_adds(job, D, C, num_train, len(data.y_val)) for job in jobs)
+    adds = sum(
+        training_cost(job.hidden_size, job.num_epochs, num_train, len(data.y_val), D, C)
+        for job in jobs
+    )
     seconds = _seconds(jobs, waves, data, cores)
     yield f"{data.name}: {num_train} training and {len(data.y_val)} validation images of {D} values"
     yield (
@@ -74,16 +78,6 @@ def _halved(
 
 def _configurations(jobs: Sequence[Hyperparameters]) -> int:
     return len({replace(job, seed=0) for job in jobs})
-
-
-def multiply_adds(job: Hyperparameters, D: int, C: int, num_train: int, num_val: int) -> int:
-    """Multiply-adds of a job's matrix products.
-
-    X W1 and Xᵀ dH0 take D H each; H W2, Hᵀ dS and dS W2ᵀ take H C each.
-    """
-    H = job.hidden_size
-    training, validation = 2 * D * H + 3 * H * C, D * H + H * C
-    return job.num_epochs * (num_train * training + num_val * validation)
 
 
 def _seconds(

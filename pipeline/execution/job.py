@@ -18,7 +18,8 @@ import yaml
 from pipeline.config import Hyperparameters, Job, parse_job, short
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.execution.checkpoints import Checkpoints, fingerprint
+from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.fingerprint import fingerprint
 from pipeline.nn.history import Metrics, Row, selection_key
 from pipeline.tracking.store import Finished, Point, Store, Sweep
 

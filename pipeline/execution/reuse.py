@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.config import Halving
 from pipeline.data.dataset import Dataset
-from pipeline.execution.checkpoints import Checkpoints, fingerprint
+from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job import JobRun, RunContext
 from pipeline.tracking.store import Finished, Store
 

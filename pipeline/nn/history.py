@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.nn.model import Params
+from pipeline.outcomes import Outcome
 
 VERSION = 2  # of the numbers: a change here or in model.py that moves a single bit raises it
 
@@ -34,7 +35,7 @@ class Checkpoint:
     """Where one model stands: with an outcome its result, otherwise all that it takes to go on."""
 
     curve: tuple[Row, ...]  # an epoch each
-    outcome: str | None  # None: it trains on; "finished"; "diverged": the loss is not finite
+    outcome: Outcome | None  # FINISHED or DIVERGED; None: training continues
     best: Params | None  # the weights of its best epoch (K = 1), if there is one
     best_hits: NDArray[np.uint8]  # by them, the validation images predicted right: (⌈N/8⌉,) bits
     params: Params | None  # the weights now (K = 1), without an outcome
@@ -56,7 +57,7 @@ class EpochEnd:
     model: int  # its place in the population
     epoch: int  # 1, 2, …
     row: Row
-    outcome: str | None  # as in `Checkpoint`
+    outcome: Outcome | None  # as in `Checkpoint`
     result: Checkpoint | None  # with an outcome
 
 

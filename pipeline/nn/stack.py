@@ -15,6 +15,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.nn import model
 from pipeline.nn.history import Checkpoint, EpochEnd, Metrics, Row, Snapshot, selection_key
 from pipeline.nn.model import Array, Labels, Params
+from pipeline.outcomes import Outcome
 
 # A stack's working arrays should fit a core's share of the cache: more models only add misses.
 STACK_BYTES = 1 << 23
@@ -241,13 +242,13 @@ class Stack:
         for k, values in enumerate(rows):
             metrics = Metrics(*map(float, values))
             self.curves[k].append(Row(metrics, now))
-            outcome = None
+            outcome: Outcome | None = None
             if not np.isfinite(metrics).all():
-                outcome = "diverged"
+                outcome = Outcome.DIVERGED
             else:
                 self._keep_best(k, metrics, hits[k])
                 if epoch == self.num_epochs[k]:
-                    outcome = "finished"
+                    outcome = Outcome.FINISHED
             if outcome is None:
                 training.append(k)
             result = self._checkpoint(k, outcome) if outcome else None
@@ -264,7 +265,7 @@ class Stack:
         for k, member in enumerate(self.members):
             yield Snapshot(member, self._checkpoint(k, None, step))
 
-    def _checkpoint(self, k: int, outcome: str | None, step: int = 0) -> Checkpoint:
+    def _checkpoint(self, k: int, outcome: Outcome | None, step: int = 0) -> Checkpoint:
         def one_of(params: Params) -> Params:
             return Params(*(array[k : k + 1] for array in params))
 

@@ -17,7 +17,8 @@ import pytest
 
 from pipeline.config import Hyperparameters
 from pipeline.execution import run_logger as writer
-from pipeline.execution.checkpoints import Checkpoints, fingerprint
+from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job import RunContext
 from pipeline.execution.local import LocalTrainer
 from pipeline.execution.run import train_jobs

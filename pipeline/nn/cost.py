@@ -1,0 +1,27 @@
+"""The cost of a two-layer network, in multiply-adds of its matrix products.
+
+One image of D features, H hidden units and C classes costs:
+
+    forward    X W1: D H         H W2: H C
+    backward   Xᵀ dH0: D H       Hᵀ dS: H C       dS W2ᵀ: H C
+
+The gradient of the input, dH0 W1ᵀ, is not needed for training. A multiply-add is two FLOPs.
+The functions accept integers and pandas or NumPy columns of integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def prediction_cost(hidden_size: Any, D: int, C: int) -> Any:
+    """Multiply-adds to predict one image."""
+    return hidden_size * (D + C)
+
+
+def training_cost(
+    hidden_size: Any, num_epochs: Any, num_train: Any, num_val: Any, D: int, C: int
+) -> Any:
+    """Multiply-adds to train a model and to evaluate it on the validation split every epoch."""
+    one_image = hidden_size * (2 * D + 3 * C)
+    return num_epochs * (num_train * one_image + num_val * prediction_cost(hidden_size, D, C))
