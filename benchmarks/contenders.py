@@ -11,8 +11,9 @@ import numpy as np
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
-from pipeline.nn.stack import Stack, Workspace, stack_members
-from pipeline.nn.train import mini_batches
+from pipeline.nn.batches import mini_batches
+from pipeline.nn.stack import Stack
+from pipeline.nn.workspace import Workspace, group_into_stacks
 
 BATCH = 200
 CLASSES = 10
@@ -54,9 +55,9 @@ def random_data(D: int, images: int) -> Dataset:
 def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
     """This project's trainer: the gather of the mini-batch, then all stacks of the shard."""
     work = Workspace(jobs, data)
-    stacks = [Stack(jobs, members, data, ()) for members in stack_members(jobs, data)]
+    stacks = [Stack(jobs, members, data) for members in group_into_stacks(jobs, data)]
     batches = itertools.chain.from_iterable(
-        mini_batches(data, jobs[0], epoch, 0, work) for epoch in itertools.count(1)
+        mini_batches(data, jobs[0], epoch, 0, work.X) for epoch in itertools.count(1)
     )
 
     def step() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.choice import ReportError, read_config
 from pipeline.data.dataset import Dataset, as_images, load
-from pipeline.nn.model import Array, Labels, Params, forward, loss_and_gradients
+from pipeline.nn.model import Array, Labels, Params, forward, loss_and_grads
 from pipeline.tracking.store import Store
 
 SHOWN = 8  # most confidently wrong images
@@ -116,7 +116,7 @@ def _updates(
 ) -> tuple[float, float]:
     batch = slice(0, batch_size)
     column = np.full((1, 1, 1), l2_reg, params.W1.dtype)
-    _, gradients, _ = loss_and_gradients(params, data.X_train[batch], data.y_train[batch], column)
+    _, gradients, _ = loss_and_grads(params, data.X_train[batch], data.y_train[batch], column)
 
     def ratio(gradient: Array, W: Array) -> float:
         size = float(np.linalg.norm(W))
@@ -134,7 +134,7 @@ def _mistakes(
         return
     X, y = data.X_val[worst], data.y_val[worst]
     no_penalty = np.zeros((1, 1, 1), params.W1.dtype)
-    _, _, dX = loss_and_gradients(params, X, y, no_penalty)
+    _, _, dX = loss_and_grads(params, X, y, no_penalty)
     images, gradients = (as_images(rows, data.image_shape) for rows in (X, dX[0] * len(worst)))
     for i, number in enumerate(worst):
         yield Mistake(

@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 from pipeline.config import Halving, Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.plan import Shard, model_bytes, plan
+from pipeline.nn.batches import mini_batches
 from pipeline.nn.cost import training_cost
-from pipeline.nn.stack import Stack, Workspace, stack_members
-from pipeline.nn.train import mini_batches
+from pipeline.nn.stack import Stack
+from pipeline.nn.workspace import Workspace, group_into_stacks
 
 CALIBRATION_STEPS = 5
 
@@ -38,7 +39,7 @@ def describe(
     (num_train, D), C = data.X_train.shape, len(data.classes)
     waves = plan(jobs, D, C, cores, memory)
     populations = {job.batches for job in jobs}
-    stacks = sum(len(stack_members([jobs[i] for i in s.jobs], data)) for w in waves for s in w)
+    stacks = sum(len(group_into_stacks([jobs[i] for i in s.jobs], data)) for w in waves for s in w)
     data_bytes = data.X_train.nbytes + data.X_val.nbytes
     weights = max(sum(model_bytes(jobs[i], D, C) for s in w for i in s.jobs) for w in waves)
     adds = sum(
@@ -102,9 +103,9 @@ def _seconds(
 
 def _time_image(job: Hyperparameters, data: Dataset) -> float:
     """Seconds that a model needs for a training image."""
-    work, stack = Workspace([job], data), Stack([job], [0], data, ())
+    work, stack = Workspace([job], data), Stack([job], [0], data)
     times: list[float] = []
-    for X, y in mini_batches(data, job, 1, 0, work):
+    for X, y in mini_batches(data, job, 1, 0, work.X):
         began = time.perf_counter()
         stack.step(X, y, work, 1, len(times) + 1)
         times.append((time.perf_counter() - began) / len(y))

@@ -1,1 +1,1 @@
-"""The two-layer network and its training."""
+"""The two-layer network and its training, for many models at once."""

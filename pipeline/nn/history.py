@@ -1,4 +1,4 @@
-"""What training tells of a model: its epochs, where it stands, and its result."""
+"""The results of training: metrics, learning curves and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,64 +11,69 @@ from numpy.typing import NDArray
 from pipeline.nn.model import Params
 from pipeline.outcomes import Outcome
 
-VERSION = 2  # of the numbers: a change here or in model.py that moves a single bit raises it
+# The version of the trainer's numbers. Raise it with any change in this package that alters a
+# metric or a weight by a single bit: finished runs and checkpoints are reused by it.
+VERSION = 2
 
 
 class Metrics(NamedTuple):
-    """What one epoch of one model measured."""
+    """The metrics of one model after one epoch."""
 
-    train_loss: float  # the objective L at each mini-batch before its step, averaged over images
-    train_acc: float  # share of training images predicted right, each before its step
+    train_loss: float  # the objective L of each mini-batch before its step, averaged over images
+    train_acc: float  # share of training images predicted correctly, each before its step
     val_loss: float  # data loss on the validation images after the epoch
-    val_acc: float  # share of validation images predicted right after the epoch
+    val_acc: float  # share of validation images predicted correctly after the epoch
 
 
 class Row(NamedTuple):
-    """An epoch of a learning curve."""
+    """One epoch of a learning curve."""
 
     metrics: Metrics
-    milliseconds: int  # when it ended, since 1970
+    milliseconds: int  # when the epoch ended, since 1970
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where one model stands: with an outcome its result, otherwise all that it takes to go on."""
+    """The state of one model: its result if it has an outcome, otherwise all it needs to resume."""
 
-    curve: tuple[Row, ...]  # an epoch each
-    outcome: Outcome | None  # FINISHED or DIVERGED; None: training continues
-    best: Params | None  # the weights of its best epoch (K = 1), if there is one
-    best_hits: NDArray[np.uint8]  # by them, the validation images predicted right: (⌈N/8⌉,) bits
-    params: Params | None  # the weights now (K = 1), without an outcome
-    step: int = 0  # mini-batches that are done of the epoch after the curve's last
-    loss: float = 0.0  # and that epoch's sum of L over images so far
-    hits: int = 0  # and its number of images predicted right
-    velocity: Params | None = None  # v (K = 1) of a model with momentum that trains on
+    curve: tuple[Row, ...]  # one row per completed epoch
+    outcome: Outcome | None  # FINISHED or DIVERGED; None while the model trains
+    best: Params | None  # the weights of the best epoch (K = 1); None before the first epoch
+    best_hits: NDArray[np.uint8]  # (⌈N/8⌉,) bits: validation images that `best` predicts correctly
+    params: Params | None  # the current weights (K = 1); None once there is an outcome
+    step: int = 0  # completed mini-batches of the epoch in progress
+    loss: float = 0.0  # the sum of L over the images of the epoch in progress
+    hits: int = 0  # the number of images predicted correctly in the epoch in progress
+    velocity: Params | None = None  # v (K = 1) of a model with momentum that still trains
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Epochs done, and steps of the next: equal for models that can train on together."""
+        """Completed epochs, and completed steps of the next one.
+
+        Models with equal progress can train together.
+        """
         return len(self.curve), self.step
 
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """A model has ended an epoch."""
+    """The event that a model has completed an epoch."""
 
-    model: int  # its place in the population
+    model: int  # index in the population
     epoch: int  # 1, 2, …
     row: Row
     outcome: Outcome | None  # as in `Checkpoint`
-    result: Checkpoint | None  # with an outcome
+    result: Checkpoint | None  # set if there is an outcome
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a model stands in the middle of its training; its arrays change with the next step."""
+    """The state of a model that still trains. The next step overwrites its arrays."""
 
-    model: int
+    model: int  # index in the population
     checkpoint: Checkpoint
 
 
 def selection_key(metrics: Metrics) -> tuple[float, float]:
-    """The greater, the better the epoch: higher val_acc, then lower val_loss."""
+    """Order epochs: the greater, the better. Higher val_acc first, then lower val_loss."""
     return metrics.val_acc, -metrics.val_loss

@@ -1,7 +1,8 @@
-"""The two-layer network: the equations of DESIGN.md ("The model") over a leading axis of K models.
+"""The two-layer network: the equations of docs/model.md over a leading axis of K models.
 
-Shapes: X is (N, D) and y is (N,), shared by all models; H is (K, N, H), scores and probs are
-(K, N, C). Functions take buffers (`out=…`) so that training allocates nothing in its loop.
+Shapes: X is (N, D) and y is (N,), shared by all models. H and dH0 are (K, N, H). The scores S and
+their gradient dS are (K, N, C). Functions take optional output buffers, so that the training loop
+allocates no large array.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Labels = NDArray[np.int64]
 
 
 class Params(NamedTuple):
-    """The weights of K models, or arrays of the same shapes that hold their gradients."""
+    """The parameters of K models, or arrays of the same shapes such as their gradients."""
 
     W1: Array  # (K, D, H)
     b1: Array  # (K, 1, H)
@@ -25,9 +26,9 @@ class Params(NamedTuple):
 
 
 def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTypeLike) -> Params:
-    """Draw one model's weights (K = 1) from N(0, weight_std²); biases are 0.
+    """Draw the weights of one model (K = 1) from N(0, weight_std²); the biases are 0.
 
-    The draw is made in float64, so that both dtypes start from the same weights.
+    The numbers are drawn in float64, so that both dtypes start from the same weights.
     """
     rng = np.random.default_rng(seed)
     W1 = rng.normal(0, weight_std, (1, D, H)).astype(dtype)
@@ -36,7 +37,7 @@ def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTy
 
 
 def empty_params(K: int, D: int, H: int, C: int, dtype: DTypeLike) -> Params:
-    """Room for K models."""
+    """Allocate the parameters of K models."""
     shapes = ((K, D, H), (K, 1, H), (K, H, C), (K, 1, C))
     return Params(*(np.empty(shape, dtype) for shape in shapes))
 
@@ -48,13 +49,21 @@ def forward(
     scores: Array | None = None,
     mask: Array | None = None,
 ) -> tuple[Array, Array]:
-    """H = max(0, X W1 + b1) ∘ mask and S = H W2 + b2; without a mask (K, N, H) it is all ones.
+    """Compute H = max(0, X W1 + b1) ∘ mask and S = H W2 + b2.
+
+    Args:
+        params: the parameters of K models.
+        X: images (N, D).
+        hidden: a buffer for H.
+        scores: a buffer for S.
+        mask: the dropout mask (K, N, H); None means no dropout.
 
     Returns:
-        H (K, N, H) and S (K, N, C), in the buffers `hidden` and `scores` if these are given.
+        H (K, N, H) and S (K, N, C).
     """
     H = np.matmul(X, params.W1, out=hidden)
-    # The same bits as max(0, X W1 + b1), faster: NumPy's maximum with a scalar is not vectorised.
+    # max(X W1, −b1) + b1 has the same bits as max(0, X W1 + b1) and is faster: NumPy's maximum
+    # of an array and a scalar does not use vector instructions.
     np.maximum(H, -params.b1, out=H)
     H += params.b1
     if mask is not None:
@@ -65,64 +74,65 @@ def forward(
 
 
 def cross_entropy(S: Array, y: Labels) -> tuple[Array, NDArray[np.bool_], Array]:
-    """The data loss −log softmax(S)[y] of each image, and its gradient with respect to S.
+    """Compute the data loss −log softmax(S)[y] of each image, and its gradient dS.
 
-    Scores are shifted by their row maximum before exp, so no finite score overflows.
+    The scores are shifted by their row maximum before exp, so that no finite score overflows.
 
     Args:
-        S: scores (K, N, C), overwritten.
+        S: scores (K, N, C); overwritten.
         y: classes (N,).
 
     Returns:
-        The losses (K, N); whether argmax_j S_j is y (K, N); and dS = (softmax(S) − onehot(y)) / N
-        (K, N, C), which takes S's place.
+        The losses (K, N); whether argmax_j S_j equals y (K, N); and
+        dS = (softmax(S) − onehot(y)) / N (K, N, C), in the memory of S.
     """
     images = np.arange(len(y))
     S -= S.max(axis=2, keepdims=True)
-    correct = S[:, images, y]
-    best = S == 0
-    hits = correct == 0
-    if best.sum(axis=2, dtype=np.uint16).max() > 1:  # equal scores; argmax is exact, but slower
-        hits = best.argmax(axis=2) == y
-    np.exp(S, out=S)
-    total = S.sum(axis=2, keepdims=True)
-    losses = np.log(total[..., 0]) - correct
-    S /= total
-    S[:, images, y] -= 1
-    S /= len(y)
-    return losses, hits, S
+    true_scores = S[:, images, y]
+    is_max = S == 0
+    hits = true_scores == 0
+    if is_max.sum(axis=2, dtype=np.uint16).max() > 1:  # a tie: argmax decides, but it is slower
+        hits = is_max.argmax(axis=2) == y
+    exp = np.exp(S, out=S)
+    total = exp.sum(axis=2, keepdims=True)
+    losses = np.log(total[..., 0]) - true_scores
+    probs = np.divide(exp, total, out=S)
+    dS = probs
+    dS[:, images, y] -= 1
+    dS /= len(y)
+    return losses, hits, dS
 
 
-def penalty(params: Params, l2_reg: Array) -> Array:
-    """λ ΣW1² + λ ΣW2² of each model; no ½, and biases are not regularised.
+def l2_penalty(params: Params, l2_reg: Array) -> Array:
+    """Compute λ ΣW1² + λ ΣW2² of each model. There is no ½, and biases are not regularised.
 
     Args:
-        params: the weights.
+        params: the parameters of K models.
         l2_reg: λ (K, 1, 1).
 
     Returns:
-        (K,)
+        The penalties (K,).
     """
     return np.asarray(l2_reg[:, 0, 0] * (sum_of_squares(params.W1) + sum_of_squares(params.W2)))
 
 
 def sum_of_squares(W: Array) -> Array:
-    """ΣW² of each model, (K,)."""
+    """Compute ΣW² of each model, (K,)."""
     flat = W.reshape(len(W), -1)
     return np.asarray(np.vecdot(flat, flat))
 
 
 def dropout_mask(noise: Array, dropout: Array) -> Array:
-    """0 for a unit that is off, with probability p, and 1 / (1 − p) for one that is on.
+    """Compute the mask of inverted dropout: 0 with probability p, otherwise 1 / (1 − p).
 
-    Inverted dropout (Srivastava et al., 2014): the mean of H is what it is without dropout.
+    The factor keeps the expected value of H (Srivastava et al., 2014).
 
     Args:
-        noise: uniform in [0, 1), (N, H), shared by all models.
+        noise: uniform numbers in [0, 1), (N, H), shared by all models.
         dropout: p (K, 1, 1).
 
     Returns:
-        (K, N, H)
+        The masks (K, N, H).
     """
     return (noise >= dropout) / (1 - dropout)
 
@@ -130,9 +140,9 @@ def dropout_mask(noise: Array, dropout: Array) -> Array:
 def backward(
     params: Params, H: Array, dS: Array, out: Array | None = None, mask: Array | None = None
 ) -> Array:
-    """dH0 = (dS W2ᵀ) ∘ mask ∘ 1(H0 > 0), (K, N, H); the ReLU gradient at 0 is 0.
+    """Compute dH0 = (dS W2ᵀ) ∘ mask ∘ 1(H0 > 0), (K, N, H). The ReLU gradient at 0 is 0.
 
-    H > 0 exactly where H0 > 0 and the mask is not 0, so H0 need not be kept.
+    H > 0 holds exactly where H0 > 0 and the mask is not 0, so H0 is not needed.
     """
     dH0 = np.matmul(dS, params.W2.swapaxes(1, 2), out=out)
     dH0 *= H > 0
@@ -141,26 +151,28 @@ def backward(
     return dH0
 
 
-def loss_and_gradients(
+def loss_and_grads(
     params: Params, X: Array, y: Labels, l2_reg: Array, mask: Array | None = None
 ) -> tuple[Array, Params, Array]:
-    """The objective L of each model and its gradients, written out in full.
+    """Compute the objective L of each model and its gradients, as docs/model.md states them.
 
     Returns:
-        L (K,), the gradients with respect to the weights, and with respect to X (K, N, D).
+        L (K,), the gradients with respect to the parameters, and with respect to X (K, N, D).
     """
     H, S = forward(params, X, mask=mask)
     losses, _, dS = cross_entropy(S, y)
     dH0 = backward(params, H, dS, mask=mask)
-    gradients = Params(
+    grads = Params(
         W1=X.T @ dH0 + 2 * l2_reg * params.W1,
         b1=dH0.sum(axis=1, keepdims=True),
         W2=H.swapaxes(1, 2) @ dS + 2 * l2_reg * params.W2,
         b2=dS.sum(axis=1, keepdims=True),
     )
-    return losses.mean(axis=1) + penalty(params, l2_reg), gradients, dH0 @ params.W1.swapaxes(1, 2)
+    dX = dH0 @ params.W1.swapaxes(1, 2)
+    return losses.mean(axis=1) + l2_penalty(params, l2_reg), grads, dX
 
 
 def predict(params: Params, X: Array) -> Labels:
-    """argmax_j S_j of each image, (K, N); the first class where scores are equal."""
-    return np.asarray(forward(params, X)[1].argmax(axis=2))
+    """Compute argmax_j S_j of each image, (K, N). Of equal scores the first class wins."""
+    _, S = forward(params, X)
+    return np.asarray(S.argmax(axis=2))

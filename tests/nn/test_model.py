@@ -50,9 +50,9 @@ def test_gradients_are_those_of_the_loss(K: int, l2_reg: float, dropout: float) 
     mask = model.dropout_mask(noise, np.full((K, 1, 1), dropout)) if dropout else None
 
     def loss() -> np.ndarray:
-        return model.loss_and_gradients(params, X, y, column, mask)[0]
+        return model.loss_and_grads(params, X, y, column, mask)[0]
 
-    _, gradients, dX = model.loss_and_gradients(params, X, y, column, mask)
+    _, gradients, dX = model.loss_and_grads(params, X, y, column, mask)
     for k in range(K):
         for name, array, gradient in zip(Params._fields, params, gradients, strict=True):
             assert relative_error(numeric(loss, array[k], k), gradient[k]) < 1e-8, name
@@ -66,17 +66,17 @@ def test_gradient_where_a_hidden_unit_is_exactly_zero_is_that_of_the_dead_side()
     column = np.full((1, 1, 1), 0.1)
     H, _ = model.forward(params, X)
     assert (H[0, :, 0] == 0).all()
-    _, gradients, dX = model.loss_and_gradients(params, X, y, column)
+    _, gradients, dX = model.loss_and_grads(params, X, y, column)
     assert (gradients.W1[0, :, 0] == 0).all()
     assert gradients.b1[0, 0, 0] == 0
     for name in ("b1", "W1"):  # only the entries that do not sit on the kink
         others = (..., slice(1, None))
         got = numeric(
-            lambda: model.loss_and_gradients(params, X, y, column)[0], getattr(params, name)[0], 0
+            lambda: model.loss_and_grads(params, X, y, column)[0], getattr(params, name)[0], 0
         )
         assert relative_error(got[others], getattr(gradients, name)[0][others]) < 1e-8
     params.b1[0, 0, 0] = -1  # the dead side
-    assert np.array_equal(dX, model.loss_and_gradients(params, X, y, column)[2])
+    assert np.array_equal(dX, model.loss_and_grads(params, X, y, column)[2])
 
 
 def test_loss_is_the_formula() -> None:
@@ -86,7 +86,7 @@ def test_loss_is_the_formula() -> None:
     softmax = np.exp(S) / np.exp(S).sum(axis=1, keepdims=True)
     data_loss = -np.log(softmax[np.arange(N), y]).mean()
     expected = data_loss + 0.1 * (W1**2).sum() + 0.1 * (W2**2).sum()
-    got, _, _ = model.loss_and_gradients(params, X, y, np.full((1, 1, 1), 0.1))
+    got, _, _ = model.loss_and_grads(params, X, y, np.full((1, 1, 1), 0.1))
     np.testing.assert_allclose(got, [expected], rtol=1e-12)
 
 
@@ -94,7 +94,7 @@ def test_initial_loss_of_tiny_weights_is_log_of_the_classes() -> None:
     params = model.init_params(D, H, 10, 1e-4, 0, "float32")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, D)).astype("float32")
-    loss, _, _ = model.loss_and_gradients(params, X, np.arange(100) % 10, np.zeros((1, 1, 1)))
+    loss, _, _ = model.loss_and_grads(params, X, np.arange(100) % 10, np.zeros((1, 1, 1)))
     assert abs(loss[0] - np.log(10)) < 1e-3
 
 
@@ -113,10 +113,10 @@ def test_a_model_has_the_same_bits_alone_and_among_others(dtype: str) -> None:
     params = Params(*(array.astype(dtype) for array in params))
     X = X.astype(dtype)
     l2_reg = np.array([0, 0.1, 0.2, 0.3], dtype)[:, None, None]
-    loss, gradients, dX = model.loss_and_gradients(params, X, y, l2_reg)
+    loss, gradients, dX = model.loss_and_grads(params, X, y, l2_reg)
     for k in range(4):
         alone = Params(*(array[k : k + 1] for array in params))
-        loss_1, gradients_1, dX_1 = model.loss_and_gradients(alone, X, y, l2_reg[k : k + 1])
+        loss_1, gradients_1, dX_1 = model.loss_and_grads(alone, X, y, l2_reg[k : k + 1])
         assert loss_1[0] == loss[k]
         for a, b in zip((*gradients_1, dX_1), (*gradients, dX), strict=True):
             assert np.array_equal(a[0], b[k])

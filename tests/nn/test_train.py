@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
-from pipeline.nn import model, stack
+from pipeline.nn import model, workspace
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot, selection_key
 from pipeline.nn.model import Params
 from pipeline.nn.train import train
@@ -85,9 +85,7 @@ def test_an_epoch_is_the_plain_loop_of_the_equations(
                 )
             scores = model.forward(params, batch, mask=mask)[1]
             hits += (scores[0].argmax(axis=1) == y[rows]).sum()
-            batch_loss, gradients, _ = model.loss_and_gradients(
-                params, batch, y[rows], l2_reg, mask
-            )
+            batch_loss, gradients, _ = model.loss_and_grads(params, batch, y[rows], l2_reg, mask)
             loss += batch_loss[0] * len(rows)
             rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
             velocity = Params(
@@ -97,7 +95,7 @@ def test_an_epoch_is_the_plain_loop_of_the_equations(
         metrics = got[epoch - 1].row.metrics
         assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
         assert metrics.train_acc == hits / len(y)
-        val_loss, _, _ = model.loss_and_gradients(params, data.X_val, data.y_val, 0 * l2_reg)
+        val_loss, _, _ = model.loss_and_grads(params, data.X_val, data.y_val, 0 * l2_reg)
         assert metrics.val_loss == pytest.approx(val_loss[0], rel=1e-10)
         val_acc = (model.predict(params, data.X_val) == data.y_val).mean()
         assert metrics.val_acc == pytest.approx(val_acc)
@@ -130,7 +128,7 @@ def test_a_model_has_the_same_bits_in_any_company(
         hyper(dropout=0.1),
     ]
     alone = [run([job], digits)[0] for job in jobs]
-    monkeypatch.setattr(stack, "STACK_BYTES", stack_bytes)
+    monkeypatch.setattr(workspace, "STACK_BYTES", stack_bytes)
     for order in (range(10), reversed(range(10)), [2, 0, 4, 8]):
         order = list(order)
         together = run([jobs[i] for i in order], digits)

@@ -1,0 +1,48 @@
+"""The mini-batches of an epoch, shared by all models of a population."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import Hyperparameters
+from pipeline.data.dataset import Dataset
+from pipeline.nn.model import Array, Labels
+
+
+def mini_batches(
+    data: Dataset, job: Hyperparameters, epoch: int, skip: int, buffer: Array
+) -> Iterator[tuple[Array, Labels]]:
+    """Iterate over the training images in the random order of (seed, epoch).
+
+    With `job.flip`, each image is mirrored left to right with probability 0.5.
+
+    Args:
+        data: the images.
+        job: its batch_size, seed and flip determine the mini-batches.
+        epoch: 1, 2, …
+        skip: the number of mini-batches that were processed before an interruption.
+        buffer: memory for one mini-batch (batch_size, D).
+
+    Yields:
+        X (N, D), in the memory of `buffer`, and y (N,). The last mini-batch may be smaller.
+    """
+    rng = np.random.default_rng([job.seed, epoch])
+    order = rng.permutation(len(data.y_train))
+    mirrored = rng.random(len(order)) < 0.5 if job.flip else None
+    for start in range(skip * job.batch_size, len(order), job.batch_size):
+        rows = order[start : start + job.batch_size]
+        X = buffer[: len(rows)]
+        np.take(data.X_train, rows, axis=0, out=X, mode="clip")  # "raise" would copy `out`
+        if mirrored is not None:
+            _mirror(X, mirrored[start : start + len(rows)], data.image_shape)
+        yield X, data.y_train[rows]
+
+
+def _mirror(X: Array, which: NDArray[np.bool_], image_shape: tuple[int, int, int]) -> None:
+    """Mirror the selected rows of X left to right, in place."""
+    height, width, channels = image_shape
+    planes = X.reshape(-1, channels, height, width)
+    planes[which] = planes[which, ..., ::-1]
