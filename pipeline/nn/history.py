@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import selection
 from pipeline.nn.model import Params
 from pipeline.outcomes import Outcome
 
@@ -74,6 +75,6 @@ class Snapshot:
     checkpoint: Checkpoint
 
 
-def selection_key(metrics: Metrics) -> tuple[float, float]:
-    """Order epochs: the greater, the better. Higher val_acc first, then lower val_loss."""
-    return metrics.val_acc, -metrics.val_loss
+def selection_key(metrics: Metrics) -> selection.SelectionKey:
+    """Order the epochs of a run by the selection rule (`pipeline.selection`)."""
+    return selection.selection_key(metrics.val_acc, metrics.val_loss)
