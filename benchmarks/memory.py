@@ -18,7 +18,7 @@ import psutil
 from benchmarks.contenders import CLASSES
 from benchmarks.measure import Samples, arguments, check, fresh_folder, save, show, start
 from benchmarks.sweep import SWEEP, cifar10
-from pipeline.data.files import CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
+from pipeline.data.kinds.cifar10 import LAYOUT, TEST, TRAIN
 from pipeline.execution.plan import model_bytes
 
 SAMPLE_SECONDS = 0.05
@@ -27,8 +27,8 @@ SAMPLE_SECONDS = 0.05
 def write_images(folder: Path, rows: int) -> None:
     """Write batches of random images in CIFAR-10's binary layout."""
     rng = np.random.default_rng(0)
-    for name in CIFAR10_TRAIN + CIFAR10_TEST:
-        batch = rng.integers(256, size=(rows, CIFAR10_ROW), dtype=np.uint8)
+    for name in TRAIN + TEST:
+        batch = rng.integers(256, size=(rows, LAYOUT.row_bytes), dtype=np.uint8)
         batch[:, 0] %= CLASSES
         batch.tofile(folder / name)
 

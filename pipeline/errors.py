@@ -7,3 +7,11 @@ class PipelineError(Exception):
 
 class ConfigError(PipelineError):
     """A value of the configuration is missing, unknown, of the wrong type or out of range."""
+
+
+class DataError(PipelineError):
+    """A dataset is unknown, missing, unreadable or damaged."""
+
+    def __init__(self, sentence: str) -> None:
+        """Keep the sentence on one printable line, whatever characters a file name contains."""
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence))

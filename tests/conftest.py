@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.config import DataConfig, Hyperparameters
-from pipeline.data.dataset import Dataset, load
+from pipeline.data.dataset import Dataset
+from pipeline.data.load import load
 from pipeline.execution.job import JobSpec, RunContext
 from pipeline.nn.stack import Stack
 from pipeline.tracking.store import Store

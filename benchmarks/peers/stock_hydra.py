@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import DataConfig, Hyperparameters
-from pipeline.data.dataset import Dataset, load
+from pipeline.data.dataset import Dataset
+from pipeline.data.load import load
 
 
 @dataclass

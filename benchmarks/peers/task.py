@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import DataConfig, Hyperparameters
-from pipeline.data.dataset import Dataset, load
+from pipeline.data.dataset import Dataset
+from pipeline.data.load import load
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from pipeline.config import Hyperparameters, Job, parse_job
-from pipeline.data.dataset import load_test
+from pipeline.data.load import load_test
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.nn.model import Params, predict
 from pipeline.outcomes import Outcome

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.choice import ReportError, read_config
-from pipeline.data.dataset import Dataset, as_images, load
+from pipeline.data.dataset import Dataset, as_images
+from pipeline.data.load import load
 from pipeline.nn.model import Array, Labels, Params, forward, loss_and_grads
 from pipeline.tracking.store import Store
 

@@ -1,1 +1,1 @@
-"""Datasets: bytes to splits of images."""
+"""Datasets: from files to the training, validation and test splits."""

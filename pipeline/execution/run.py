@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pipeline.config import Halving, Hyperparameters, Job, check_batch_size
-from pipeline.data.dataset import Dataset, load
+from pipeline.data.dataset import Dataset
+from pipeline.data.load import load
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.dry_run import describe

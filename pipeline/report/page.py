@@ -28,7 +28,8 @@ from pipeline.analysis.choice import (
 )
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.evidence import Evidence, accuracy_in_words, as_facts
-from pipeline.data.dataset import SOURCES, Dataset
+from pipeline.data.dataset import Dataset
+from pipeline.data.kinds import find_kind, kind_names
 from pipeline.nn.model import Params
 from pipeline.report.charts import (
     COLOURS,
@@ -278,9 +279,10 @@ def draw(
         for run_id, epoch in zip(shown["run_id"], shown["best_epoch"], strict=True)
     ]
     first_layer = None
-    source = SOURCES.get(shown["dataset"].iloc[0]) if weights is not None else None
-    if weights is not None and source and weights.W1.shape[1] == math.prod(source.image_shape):
-        first_layer = draw_weights(weights.W1[0], source.image_shape)
+    if weights is not None and (dataset := shown["dataset"].iloc[0]) in kind_names():
+        image_shape = find_kind(dataset).image_shape
+        if weights.W1.shape[1] == math.prod(image_shape):
+            first_layer = draw_weights(weights.W1[0], image_shape)
     several = evidence is not None and len(evidence.configurations) > 1
     return {
         "heatmaps": heatmaps(jobs, int(jobs.index[0]) if best else None),  # the first is chosen

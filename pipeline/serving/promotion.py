@@ -16,7 +16,9 @@ import pandas as pd
 from pipeline.analysis.choice import ReportError, load_weights, rank, read_config, tabulate, wilson
 from pipeline.analysis.evidence import head_to_head
 from pipeline.config import Job
-from pipeline.data.dataset import PREPROCESSING, SOURCES, as_images, training_mean
+from pipeline.data.dataset import as_images
+from pipeline.data.kinds import find_kind
+from pipeline.data.preprocessing import PREPROCESSING, training_mean
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
 from pipeline.report.tables import percent, show
@@ -49,17 +51,17 @@ def promote(
     if champion is not None and not force:
         check_better(store, run, champion)
     weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
-    source = SOURCES[job.data.name]
-    train, val = source.read_train(job.data)
+    kind = find_kind(job.data.name)
+    raw = kind.read(job.data)
     dtype = weights.W1.dtype
     arrays = {
         **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
         **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
-        "mean": training_mean(train, source).astype(dtype),
-        "largest": np.array(source.largest, dtype),
-        "classes": np.array(source.classes.split(",")),
+        "mean": training_mean(raw.train, kind.largest).astype(dtype),
+        "largest": np.array(kind.largest, dtype),
+        "classes": np.array(kind.classes),
     }
-    example = as_images(val.pixels[:EXAMPLES], source.image_shape)
+    example = as_images(raw.val.pixels[:EXAMPLES], kind.image_shape)
     return registry.register(name, run["run_id"], arrays, example, card(run, job))
 
 
@@ -86,9 +88,9 @@ def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
 
 def card(run: pd.Series[Any], job: Job) -> str:
     """What one should know about a model before using it, as Markdown (Mitchell et al., 2019)."""
-    source, values = SOURCES[job.data.name], job.hyperparameters
+    kind, values = find_kind(job.data.name), job.hyperparameters
     low, high = wilson(round(run["best_val_acc"] * run["num_val"]), int(run["num_val"]))
-    height, width, channels = source.image_shape
+    height, width, channels = kind.image_shape
     test = "not measured" if pd.isna(run["test_acc"]) else percent(run["test_acc"])
     return "\n".join(
         [
@@ -104,8 +106,8 @@ def card(run: pd.Series[Any], job: Job) -> str:
             f"{show(values.learning_rate_decay)}, batch {values.batch_size}, best epoch "
             f"{run['best_epoch']} of {values.num_epochs}, seed {values.seed}, {values.dtype}.",
             f"- Input: images (n, {height}, {width}, {channels}) of raw pixels, whole numbers from "
-            f"0 to {source.largest}. Output: `class` and `probabilities`, in the order "
-            f"{', '.join(source.classes.split(','))}.",
+            f"0 to {kind.largest}. Output: `class` and `probabilities`, in the order "
+            f"{', '.join(kind.classes)}.",
             "- Limits: it knows these classes alone and names one of them for any image; its "
             "probabilities are not calibrated; images unlike the training ones (size, position, "
             "brightness) mislead it.",

@@ -24,7 +24,7 @@ from PIL import Image
 from pipeline.analysis import choice
 from pipeline.analysis.choice import rank, wilson
 from pipeline.config import DataConfig
-from pipeline.data.dataset import load_test
+from pipeline.data.load import load_test
 from pipeline.execution.job import JobSpec, RunContext
 from pipeline.execution.run import train_jobs
 from pipeline.nn.model import Params, predict

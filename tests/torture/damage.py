@@ -12,8 +12,8 @@ from random import Random
 import numpy as np
 
 from pipeline.config import DataConfig
-from pipeline.data.dataset import load, load_test
-from pipeline.data.files import CIFAR10_ARCHIVE, CIFAR10_TEST, CIFAR10_TRAIN
+from pipeline.data.kinds.cifar10 import ARCHIVE, TEST, TRAIN
+from pipeline.data.load import load, load_test
 from pipeline.errors import PipelineError
 from tests.torture.lab import Lab
 from tests.torture.trials import Kind, Outcome, Spot
@@ -36,7 +36,7 @@ def cifar10() -> dict[str, bytes]:
     """The batches of a small CIFAR-10 in the published format."""
     rows = np.random.default_rng(0).integers(0, 256, (6, 3, 3073), dtype=np.uint8)
     rows[:, :, 0] %= 10
-    return {name: b.tobytes() for name, b in zip(CIFAR10_TRAIN + CIFAR10_TEST, rows, strict=True)}
+    return {name: b.tobytes() for name, b in zip(TRAIN + TEST, rows, strict=True)}
 
 
 def archive() -> dict[str, bytes]:
@@ -47,7 +47,7 @@ def archive() -> dict[str, bytes]:
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    return {CIFAR10_ARCHIVE: buffer.getvalue()}
+    return {ARCHIVE: buffer.getvalue()}
 
 
 DATASETS = {

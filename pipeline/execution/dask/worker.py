@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_info
 
 from pipeline import shutdown
 from pipeline.config import DataConfig, parse_job
-from pipeline.data.dataset import load
+from pipeline.data.load import load
 from pipeline.errors import PipelineError
 from pipeline.execution.job import JobResult, JobRun, JobSpec, RunContext
 from pipeline.execution.local import MEMORY_SHARE

@@ -1,0 +1,94 @@
+"""The binary layout of CIFAR-10 and CIFAR-100 (https://www.cs.toronto.edu/~kriz/cifar.html).
+
+A row is one or two label bytes, then 3,072 pixel bytes: the red plane, the green, the blue.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.data.files import HEADER_BYTES, damaged, read_file
+from pipeline.data.raw import Split
+
+PIXELS = 3 * 32 * 32
+
+
+class Layout(NamedTuple):
+    """The layout of one of the two datasets."""
+
+    label_bytes: int  # the last one is the class
+    num_classes: int
+    max_rows: int  # in one file
+    num_files: int  # in the archive
+
+    @property
+    def row_bytes(self) -> int:
+        return self.label_bytes + PIXELS
+
+    @property
+    def batch_bytes(self) -> int:
+        return self.max_rows * self.row_bytes
+
+    @property
+    def archive_bytes(self) -> int:
+        """Upper bound of the unpacked archive, which also holds small text files."""
+        return self.num_files * self.batch_bytes + HEADER_BYTES
+
+
+def parse_batch(content: bytes, path: Path, layout: Layout) -> Split:
+    """Parse the content of one file.
+
+    Raises:
+        DataError: the content does not have the published layout.
+    """
+    row = layout.row_bytes
+    if not 0 < len(content) <= layout.batch_bytes or len(content) % row:
+        limit = f"{layout.max_rows:,} rows of {row:,} bytes"
+        raise damaged(path, f"{len(content):,} bytes are not 1 to {limit}")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, row)
+    labels = rows[:, layout.label_bytes - 1]
+    if labels.max() >= layout.num_classes:
+        raise damaged(path, f"label {labels.max()} is outside 0 to {layout.num_classes - 1}")
+    return Split(rows[:, layout.label_bytes :], labels)
+
+
+def read_archive(path: Path, names: Sequence[str], layout: Layout) -> list[Split]:
+    """Read files of the published .tar.gz archive without unpacking it to the disk.
+
+    Raises:
+        DataError: the archive is damaged, or a file is missing in it.
+    """
+    batches = {}
+    try:
+        for member, content in _members(read_file(path, layout.archive_bytes)):
+            inner = PurePosixPath(member.name)
+            if inner.is_absolute() or ".." in inner.parts:
+                raise damaged(path, f"member {member.name!r} is outside the archive")
+            if inner.name in names and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                batches[inner.name] = parse_batch(bytes(content), path / inner.name, layout)
+    except (tarfile.TarError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if lost := [name for name in names if name not in batches]:
+        raise damaged(path, f"it contains no {', '.join(lost)}")
+    return [batches[name] for name in names]
+
+
+def _members(archive: bytes) -> Iterator[tuple[tarfile.TarInfo, memoryview]]:
+    """Yield the members of a tar archive by reading one plain header after the other.
+
+    `tarfile.TarFile` also follows extended headers. A hostile archive can make it loop, recurse
+    without end, or search for hours.
+    """
+    start = 0
+    while (header := archive[start : start + tarfile.BLOCKSIZE]).strip(b"\0"):
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "backslashreplace")
+        if member.size < 0:
+            raise ValueError(f"member {member.name!r} has the size {member.size}")
+        start += tarfile.BLOCKSIZE
+        yield member, memoryview(archive)[start : start + member.size]
+        start += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

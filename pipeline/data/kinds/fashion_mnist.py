@@ -1,0 +1,56 @@
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): grey images of 28 × 28 pixels in IDX files.
+
+The training files hold 60,000 images: 50,000 train and 10,000 validate, the same number of each
+class.
+"""
+
+from __future__ import annotations
+
+from pipeline.config import DataConfig
+from pipeline.data.download import data_folder, require_files
+from pipeline.data.files import damaged
+from pipeline.data.idx import read_idx
+from pipeline.data.raw import Kind, RawDataset, Split
+from pipeline.data.splits import deal
+from pipeline.errors import DataError
+
+TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+TEST = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+PARTS = 6  # five sixths of the training files train, one validates
+
+
+def _read(config: DataConfig) -> RawDataset:
+    images = _read_files(config, TRAIN)
+    if len(images.labels) < PARTS:
+        raise DataError(
+            f"{TRAIN[0]} has {len(images.labels)} images; splitting it needs at least {PARTS}"
+        )
+    part = deal(images.labels, PARTS)
+    return RawDataset(images.select(part < PARTS - 1), images.select(part == PARTS - 1))
+
+
+def _read_test(config: DataConfig) -> Split:
+    return _read_files(config, TEST)
+
+
+def _read_files(config: DataConfig, names: tuple[str, str]) -> Split:
+    files = TRAIN + TEST
+    folder = data_folder(config, files, names)
+    require_files(folder, names, ", ".join(files))
+    images_path, labels_path = (folder / name for name in names)
+    pixels, labels = read_idx(images_path, 28, 28), read_idx(labels_path)
+    if len(pixels) != len(labels):
+        raise damaged(labels_path, f"{len(labels)} labels for {len(pixels)} images")
+    if labels.max() > 9:
+        raise damaged(labels_path, f"label {labels.max()} is outside 0 to 9")
+    return Split(pixels.reshape(len(pixels), -1), labels)
+
+
+KIND = Kind(
+    classes=tuple(CLASSES.split(",")),
+    image_shape=(28, 28, 1),
+    largest=255,
+    read=_read,
+    read_test=_read_test,
+)
