@@ -1,4 +1,4 @@
-"""The equations: gradient checks, initial loss, extreme scores, one model against many."""
+"""The equations: gradients, loss, extreme scores, and the model axis."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from pipeline.nn import model
 from pipeline.nn.model import Params
@@ -43,7 +46,9 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("l2_reg", [0.0, 0.1])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradients_are_those_of_the_loss(K: int, l2_reg: float, dropout: float) -> None:
+def test_gradients_equal_central_differences_of_the_loss(
+    K: int, l2_reg: float, dropout: float
+) -> None:
     params, X, y = draw(K)
     column = np.full((K, 1, 1), l2_reg)
     noise = np.random.default_rng(1).random((N, H))
@@ -59,7 +64,7 @@ def test_gradients_are_those_of_the_loss(K: int, l2_reg: float, dropout: float) 
         assert relative_error(numeric(loss, X, k), dX[k]) < 1e-8
 
 
-def test_gradient_where_a_hidden_unit_is_exactly_zero_is_that_of_the_dead_side() -> None:
+def test_the_gradient_of_the_relu_at_zero_is_zero() -> None:
     params, X, y = draw(1)
     params.W1[0, :, 0] = 0
     params.b1[0, 0, 0] = 0  # H0 = 0 for every image
@@ -79,7 +84,7 @@ def test_gradient_where_a_hidden_unit_is_exactly_zero_is_that_of_the_dead_side()
     assert np.array_equal(dX, model.loss_and_grads(params, X, y, column)[2])
 
 
-def test_loss_is_the_formula() -> None:
+def test_the_loss_equals_the_formula() -> None:
     params, X, y = draw(1)
     W1, b1, W2, b2 = (array[0] for array in params)
     S = np.maximum(0, X @ W1 + b1) @ W2 + b2
@@ -90,7 +95,7 @@ def test_loss_is_the_formula() -> None:
     np.testing.assert_allclose(got, [expected], rtol=1e-12)
 
 
-def test_initial_loss_of_tiny_weights_is_log_of_the_classes() -> None:
+def test_the_initial_loss_of_tiny_weights_is_the_log_of_the_number_of_classes() -> None:
     params = model.init_params(D, H, 10, 1e-4, 0, "float32")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, D)).astype("float32")
@@ -107,8 +112,26 @@ def test_extreme_scores_give_finite_losses_and_gradients(dtype: str) -> None:
     np.testing.assert_allclose(dS[0] * 3, [[1, -1, 0], [0, 0, 0], [0, 0, 0]])
 
 
+SCORES = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+@given(
+    S=arrays(np.float32, st.tuples(st.integers(1, 3), st.just(N), st.just(C)), elements=SCORES),
+    y=arrays(np.int64, N, elements=st.integers(0, C - 1)),
+)
+def test_any_finite_scores_give_finite_losses_and_gradients_that_sum_to_zero(
+    S: np.ndarray, y: np.ndarray
+) -> None:
+    predicted = S.argmax(axis=2)
+    losses, hits, dS = model.cross_entropy(S.copy(), y)
+    assert np.isfinite(losses).all() and (losses >= 0).all()
+    np.testing.assert_array_equal(hits, predicted == y)
+    np.testing.assert_allclose(dS.sum(axis=2), 0, atol=1e-6)
+    assert np.abs(dS).max() <= 1 / N + 1e-7
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_model_has_the_same_bits_alone_and_among_others(dtype: str) -> None:
+def test_loss_and_grads_of_a_model_have_the_same_bits_alone_and_in_a_stack(dtype: str) -> None:
     params, X, y = draw(4)
     params = Params(*(array.astype(dtype) for array in params))
     X = X.astype(dtype)
@@ -122,7 +145,7 @@ def test_a_model_has_the_same_bits_alone_and_among_others(dtype: str) -> None:
             assert np.array_equal(a[0], b[k])
 
 
-def test_dropout_switches_its_share_of_the_units_off_and_keeps_the_mean() -> None:
+def test_dropout_disables_the_given_share_of_units_and_keeps_the_mean() -> None:
     noise = np.random.default_rng(0).random((200, 500), np.float32)
     mask = model.dropout_mask(noise, np.array([0.2, 0.5], np.float32)[:, None, None])
     assert mask.dtype == np.float32
@@ -130,7 +153,7 @@ def test_dropout_switches_its_share_of_the_units_off_and_keeps_the_mean() -> Non
     np.testing.assert_allclose(mask.mean(axis=(1, 2)), 1, atol=0.02)
 
 
-def test_prediction_is_the_first_class_with_the_best_score() -> None:
+def test_the_prediction_is_the_first_class_with_the_highest_score() -> None:
     params = model.init_params(D, H, C, 0, 0, "float32")
     params.b2[0, 0] = [0, 1, 1, 0]
     assert (model.predict(params, np.ones((3, D), "float32")) == 1).all()

@@ -1,15 +1,14 @@
-"""SGD over a population: what it computes, what it keeps, and what no company can change."""
+"""Training: the loop of the equations, outcomes, the best epoch, identity and interruptions."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
@@ -17,47 +16,16 @@ from pipeline.nn import model, workspace
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot, selection_key
 from pipeline.nn.model import Params
 from pipeline.nn.train import train
+from pipeline.outcomes import Outcome
+from tests.nn.conftest import best_of, run, same_bits
 
 Hyper = Callable[..., Hyperparameters]
-
-
-@pytest.fixture(autouse=True)
-def one_blas_thread() -> object:
-    with threadpool_limits(1, "blas"):
-        yield
-
-
-def run(jobs: Sequence[Hyperparameters], data: Dataset) -> dict[int, list[EpochEnd]]:
-    ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
-    for end in train(jobs, data):
-        assert isinstance(end, EpochEnd)  # no snapshot is due
-        ends[end.model].append(end)
-    return ends
-
-
-def best_of(ends: Sequence[EpochEnd]) -> Params | None:
-    result = ends[-1].result
-    assert result is not None
-    assert result.outcome == ends[-1].outcome
-    assert [row.metrics for row in result.curve] == [end.row.metrics for end in ends]
-    return result.best
-
-
-def same_bits(a: Sequence[EpochEnd], b: Sequence[EpochEnd]) -> bool:
-    """Whether two models have the same metrics in every epoch, and the same best weights."""
-    metrics = np.array_equal([e.row.metrics for e in a], [e.row.metrics for e in b], equal_nan=True)
-    ends = [(e.epoch, e.outcome) for e in a] == [(e.epoch, e.outcome) for e in b]
-    best = best_of(a), best_of(b)
-    if best[0] is None or best[1] is None:
-        return metrics and ends and best[0] is best[1]
-    weights = zip(*best, strict=True)
-    return metrics and ends and all(np.array_equal(x, y) for x, y in weights)
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"momentum": 0.9, "learning_rate": 0.05}, {"dropout": 0.3}, {"flip": True}]
 )
-def test_an_epoch_is_the_plain_loop_of_the_equations(
+def test_training_equals_a_plain_loop_over_the_equations(
     digits: Dataset, hyper: Hyper, options: dict[str, Any]
 ) -> None:
     job = hyper(**{"num_epochs": 2, "dtype": "float64", "l2_reg": 0.01} | options)
@@ -105,14 +73,14 @@ def test_an_epoch_is_the_plain_loop_of_the_equations(
         np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_overfits_twenty_images(digits: Dataset, hyper: Hyper) -> None:
+def test_a_model_can_memorise_twenty_images(digits: Dataset, hyper: Hyper) -> None:
     few = replace(digits, X_train=digits.X_train[:20], y_train=digits.y_train[:20])
     job = hyper(batch_size=20, num_epochs=300, l2_reg=0, learning_rate_decay=1)
     assert run([job], few)[0][-1].row.metrics.train_acc == 1
 
 
 @pytest.mark.parametrize("stack_bytes", [1, 1 << 17, 1 << 30])
-def test_a_model_has_the_same_bits_in_any_company(
+def test_a_model_has_the_same_bits_alone_and_in_any_population(
     digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch, stack_bytes: int
 ) -> None:
     jobs = [
@@ -136,24 +104,35 @@ def test_a_model_has_the_same_bits_in_any_company(
             assert same_bits(together[place], alone[i]), jobs[i]
 
 
-def test_a_diverged_model_stops_and_the_others_go_on(digits: Dataset, hyper: Hyper) -> None:
+def test_a_diverged_model_stops_and_the_others_continue(digits: Dataset, hyper: Hyper) -> None:
     ends = run([hyper(learning_rate=1e8), hyper()], digits)
-    assert [end.outcome for end in ends[0]] == ["diverged"]
+    assert [end.outcome for end in ends[0]] == [Outcome.DIVERGED]
     assert best_of(ends[0]) is None
-    assert [end.outcome for end in ends[1]] == [None, None, "finished"]
+    assert [end.outcome for end in ends[1]] == [None, None, Outcome.FINISHED]
+
+
+def test_a_finite_train_loss_does_not_hide_an_infinite_val_loss(
+    digits: Dataset, hyper: Hyper
+) -> None:
+    huge = replace(digits, X_val=digits.X_val * np.float32(1e38))  # finite images, infinite scores
+    (end,) = run([hyper()], huge)[0]
+    assert np.isfinite(end.row.metrics.train_loss)
+    assert not np.isfinite(end.row.metrics.val_loss)
+    assert end.outcome == Outcome.DIVERGED
+    assert best_of([end]) is None
 
 
 def test_a_model_that_diverges_late_keeps_its_best_weights(digits: Dataset, hyper: Hyper) -> None:
     job = hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=5)
     ends = run([job], digits)[0]
-    assert ends[-1].outcome == "diverged"
+    assert ends[-1].outcome == Outcome.DIVERGED
     assert 1 < len(ends) < 5
     kept = best_of(ends)
     assert kept is not None
     assert all(np.isfinite(array).all() for array in kept)
 
 
-def test_the_weights_kept_are_those_of_the_best_epoch(digits: Dataset, hyper: Hyper) -> None:
+def test_the_result_holds_the_weights_of_the_best_epoch(digits: Dataset, hyper: Hyper) -> None:
     job = hyper(learning_rate=1.0, learning_rate_decay=1.3, num_epochs=12)  # wild at the end
     ends = run([job], digits)[0]
     best = max(ends, key=lambda end: selection_key(end.row.metrics))
@@ -165,22 +144,20 @@ def test_the_weights_kept_are_those_of_the_best_epoch(digits: Dataset, hyper: Hy
     np.testing.assert_array_equal(np.unpackbits(result.best_hits, count=len(hits)), hits)
 
 
-def test_the_seed_alone_decides_the_start_and_the_order(digits: Dataset, hyper: Hyper) -> None:
+def test_equal_seeds_give_equal_bits_and_other_seeds_do_not(digits: Dataset, hyper: Hyper) -> None:
     first, again, other = (run([hyper(seed=s)], digits)[0] for s in (1, 1, 2))
     assert same_bits(first, again)
     assert not same_bits(first, other)
 
 
-def test_models_that_predict_all_classes_alike_count_the_first(
-    digits: Dataset, hyper: Hyper
-) -> None:
+def test_equal_scores_count_as_the_first_class(digits: Dataset, hyper: Hyper) -> None:
     whole = hyper(weight_std=0, batch_size=len(digits.y_train), num_epochs=1)
     ends = run([whole], digits)[0]
     assert ends[0].row.metrics.train_acc == pytest.approx((digits.y_train == 0).mean())
 
 
 @pytest.mark.parametrize("interrupts", [[7], [1, 2, 3], [11, 12, 30], [40]])
-def test_an_interrupted_model_goes_on_to_the_same_bits(
+def test_an_interrupted_model_resumes_to_the_same_bits(
     digits: Dataset, hyper: Hyper, interrupts: list[int]
 ) -> None:
     jobs = [
