@@ -87,7 +87,9 @@ OBJECTS = np.array([{"a": 1}], dtype=object)
         (bomb, "larger than the file"),
     ],
 )
-def test_weights_that_are_none(tmp_path: Path, content: Callable[[], bytes], problem: str) -> None:
+def test_hostile_weights_are_refused_with_one_sentence(
+    tmp_path: Path, content: Callable[[], bytes], problem: str
+) -> None:
     with pytest.raises(PipelineError, match=problem) as caught:
         read(content(), tmp_path)
     assert str(caught.value).startswith("weights.npz of run r1 is damaged (")
@@ -101,7 +103,7 @@ WEIGHTS_FILE = npz(**WEIGHTS)
 @settings(max_examples=150, deadline=None)
 @given(changes=damage)
 @example(changes=[(0.0, "flip", b"PK\x01\x02")])
-def test_damaged_weights_are_one_error_or_the_same_weights(
+def test_random_damage_of_weights_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[float, str, bytes]]
 ) -> None:
     try:

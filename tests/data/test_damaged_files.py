@@ -37,7 +37,7 @@ from tests.data.samples import (
 )
 
 
-def test_an_unknown_dataset_lists_the_known_ones() -> None:
+def test_unknown_dataset_lists_the_known_kinds() -> None:
     assert_error(
         DataConfig(name="mnist", dir=None, url=None, files={}),
         "'mnist'",
@@ -46,15 +46,13 @@ def test_an_unknown_dataset_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
-def test_a_folder_that_does_not_exist_is_named_with_the_files_it_needs(
-    tmp_path: Path, name: str
-) -> None:
+def test_error_names_a_missing_folder_and_the_files_it_needs(tmp_path: Path, name: str) -> None:
     wanted = TRAIN_LABELS if name == "fashion_mnist" else CIFAR10_ARCHIVE
     assert_error(in_folder(name, tmp_path / "gone"), str(tmp_path / "gone"), "exist", wanted)
     assert_error(in_folder(name, Path("~no-such-user/data")), "~no-such-user", wanted)
 
 
-def test_missing_files_are_named(tmp_path: Path) -> None:
+def test_error_names_missing_files(tmp_path: Path) -> None:
     fashion = write(tmp_path / "fashion", fashion_mnist_files())
     (fashion / TRAIN_LABELS).unlink()
     assert_error(in_folder("fashion_mnist", fashion), f"no readable {TRAIN_LABELS}: put")
@@ -65,7 +63,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         assert_error(in_folder("cifar10", folder), f"{cifar} has no readable data_batch_3.bin: put")
 
 
-def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_dir_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "data", cifar10_files())
     assert_consistent(load(in_folder("cifar10", Path("~/data")), "float32"))
@@ -95,7 +93,9 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (TEST_LABELS, replaced(8, b"\xff"), "label 255"),
     ],
 )
-def test_damaged_idx_files(tmp_path: Path, name: str, change: Change, problem: str) -> None:
+def test_error_names_the_fault_of_a_damaged_idx_file(
+    tmp_path: Path, name: str, change: Change, problem: str
+) -> None:
     files = fashion_mnist_files()
     files[name] = change(files[name])
     config = in_folder("fashion_mnist", write(tmp_path, files))
@@ -115,7 +115,9 @@ def test_damaged_idx_files(tmp_path: Path, name: str, change: Change, problem: s
     ],
 )
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
-def test_damaged_gzip_files(tmp_path: Path, name: str, change: Change, problem: str) -> None:
+def test_error_names_the_fault_of_a_damaged_gzip_file(
+    tmp_path: Path, name: str, change: Change, problem: str
+) -> None:
     if name == "cifar10":
         path = write(tmp_path, {CIFAR10_ARCHIVE: cifar10_archive()}) / CIFAR10_ARCHIVE
     else:
@@ -134,14 +136,16 @@ def test_damaged_gzip_files(tmp_path: Path, name: str, change: Change, problem: 
         (lambda batch: bytes(10_001 * 3073), "more than the 30,730,000 bytes"),
     ],
 )
-def test_damaged_cifar10_batches(tmp_path: Path, change: Change, problem: str) -> None:
+def test_error_names_the_fault_of_a_damaged_cifar10_batch(
+    tmp_path: Path, change: Change, problem: str
+) -> None:
     files = cifar10_files()
     files["data_batch_2.bin"] = change(files["data_batch_2.bin"])
     config = in_folder("cifar10", write(tmp_path, files))
     assert_error(config, f"{tmp_path / 'data_batch_2.bin'} is damaged", problem, "replace it")
 
 
-def test_a_cifar10_batch_cut_between_two_rows_is_noticed(tmp_path: Path) -> None:
+def test_cifar10_batches_of_unequal_size_are_refused(tmp_path: Path) -> None:
     files = cifar10_files()
     files["data_batch_5.bin"] = files["data_batch_5.bin"][:-3073]
     config = in_folder("cifar10", write(tmp_path, files))
@@ -160,12 +164,14 @@ def test_a_cifar10_batch_cut_between_two_rows_is_noticed(tmp_path: Path) -> None
         (lambda: tar({"data_batch_1.bin": bytes(10_001 * 3073)}), "30,733,073 bytes"),
     ],
 )
-def test_damaged_archives(tmp_path: Path, archive: Callable[[], bytes], problem: str) -> None:
+def test_error_names_the_fault_of_a_damaged_archive(
+    tmp_path: Path, archive: Callable[[], bytes], problem: str
+) -> None:
     folder = write(tmp_path, {CIFAR10_ARCHIVE: archive()})
     assert_error(in_folder("cifar10", folder), str(folder), "is damaged", problem)
 
 
-def test_an_archive_member_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         link = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
@@ -175,7 +181,7 @@ def test_an_archive_member_that_is_a_link_is_not_followed(tmp_path: Path) -> Non
     assert_error(in_folder("cifar10", tmp_path), "no data_batch_1.bin")
 
 
-def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, fashion_mnist_files())
     (tmp_path / TRAIN_LABELS).unlink()
     (tmp_path / TRAIN_LABELS).mkdir()
@@ -183,7 +189,7 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_files_that_may_not_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
     write(tmp_path, fashion_mnist_files())
     (tmp_path / TRAIN_LABELS).chmod(0)
     assert_error(in_folder("fashion_mnist", tmp_path), f"no readable {TRAIN_LABELS}")
@@ -192,7 +198,7 @@ def test_files_that_may_not_be_read(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
 
-def test_five_images_are_too_few_to_split(tmp_path: Path) -> None:
+def test_fashion_mnist_needs_six_training_images(tmp_path: Path) -> None:
     config = in_folder("fashion_mnist", write(tmp_path, fashion_mnist_files(train=5)))
     assert_error(config, "has 5 images", "at least 6")
     six = in_folder("fashion_mnist", write(tmp_path, fashion_mnist_files(train=6)))
@@ -203,7 +209,7 @@ def test_five_images_are_too_few_to_split(tmp_path: Path) -> None:
     ("name", "file", "limit"),
     [("fashion_mnist", TRAIN_IMAGES, IDX_MEMORY), ("cifar10", CIFAR10_ARCHIVE, ARCHIVE_MEMORY)],
 )
-def test_a_decompression_bomb_is_not_read_to_its_end(
+def test_decompression_bomb_is_read_in_bounded_memory(
     tmp_path: Path, name: str, file: str, limit: float
 ) -> None:
     write(tmp_path, fashion_mnist_files())

@@ -75,7 +75,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
-def test_a_download_fills_the_cache_quietly_and_serves_later_loads_without_network(
+def test_cached_download_needs_no_network(
     site: Site, cache: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(site.folder, fashion_mnist_files())
@@ -89,7 +89,7 @@ def test_a_download_fills_the_cache_quietly_and_serves_later_loads_without_netwo
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_cifar10_archive_is_downloaded_and_read(site: Site, cache: Path) -> None:
+def test_cifar10_archive_is_downloaded_and_read(site: Site, cache: Path) -> None:
     write(site.folder, {CIFAR10_ARCHIVE: cifar10_archive()})
     config = site.config("cifar10")
     assert_consistent(load(config, "float32"))
@@ -97,7 +97,7 @@ def test_the_cifar10_archive_is_downloaded_and_read(site: Site, cache: Path) -> 
     assert [path.name for path in (cache / "cifar10").iterdir()] == [CIFAR10_ARCHIVE]
 
 
-def test_a_terminal_sees_a_progress_bar(
+def test_download_in_a_terminal_shows_a_progress_bar(
     site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Terminal(io.StringIO):
@@ -111,14 +111,14 @@ def test_a_terminal_sees_a_progress_bar(
     assert "100%" in terminal.getvalue()
 
 
-def test_a_damaged_file_in_the_cache_is_downloaded_again(site: Site, cache: Path) -> None:
+def test_damaged_cached_file_is_downloaded_again(site: Site, cache: Path) -> None:
     write(site.folder, {CIFAR10_ARCHIVE: cifar10_archive()})
     config = site.config("cifar10")
     write(cache / "cifar10", {CIFAR10_ARCHIVE: b"damaged"})
     assert_consistent(load(config, "float32"))
 
 
-def test_a_wrong_checksum_leaves_nothing_in_the_cache(site: Site, cache: Path) -> None:
+def test_download_with_wrong_checksum_is_discarded(site: Site, cache: Path) -> None:
     write(site.folder, {CIFAR10_ARCHIVE: cifar10_archive()})
     config = DataConfig(name="cifar10", dir=None, url=site.url, files=WRONG_CHECKSUM)
     parts = ("MD5 hash", "expected md5:000", "data.dir=DIR", str(cache / "cifar10"))
@@ -126,12 +126,12 @@ def test_a_wrong_checksum_leaves_nothing_in_the_cache(site: Site, cache: Path) -
     assert list((cache / "cifar10").iterdir()) == []
 
 
-def test_a_file_that_the_server_does_not_have(site: Site, cache: Path) -> None:
+def test_http_404_names_the_address(site: Site, cache: Path) -> None:
     config = DataConfig(name="cifar10", dir=None, url=site.url, files=WRONG_CHECKSUM)
     assert_error(config, "404", f"{site.url}{CIFAR10_ARCHIVE}", "data.dir=DIR")
 
 
-def test_no_connection(cache: Path) -> None:
+def test_refused_connection_asks_for_data_dir(cache: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -140,27 +140,25 @@ def test_no_connection(cache: Path) -> None:
         assert_error(config, TRAIN_IMAGES, "Connection refused", TEST_LABELS, "data.dir=DIR")
 
 
-def test_no_address_to_download_from(cache: Path) -> None:
+def test_missing_url_asks_for_data_dir(cache: Path) -> None:
     config = DataConfig(name="cifar10", dir=None, url=None, files=WRONG_CHECKSUM)
     assert_error(config, "data.url is null", CIFAR10_ARCHIVE, str(cache / "cifar10"))
 
 
-def test_an_address_that_is_none(cache: Path) -> None:
+def test_invalid_url_asks_for_data_dir(cache: Path) -> None:
     for url in ("file:///data", "nonsense", "http://"):
         config = DataConfig(name="cifar10", dir=None, url=url, files=WRONG_CHECKSUM)
         assert_error(config, "could not be downloaded", "data.dir=DIR")
 
 
 @pytest.mark.parametrize("files", [{}, {CIFAR10_ARCHIVE: "blake9:00"}, {CIFAR10_ARCHIVE: ""}])
-def test_nothing_is_downloaded_without_a_checksum(
-    site: Site, cache: Path, files: dict[str, str]
-) -> None:
+def test_download_requires_a_checksum(site: Site, cache: Path, files: dict[str, str]) -> None:
     write(site.folder, {CIFAR10_ARCHIVE: cifar10_archive()})
     assert_error(DataConfig(name="cifar10", dir=None, url=site.url, files=files), CIFAR10_ARCHIVE)
     assert not (cache / "cifar10" / CIFAR10_ARCHIVE).exists()
 
 
-def test_a_cache_that_cannot_be_written(site: Site, cache: Path) -> None:
+def test_unwritable_cache_asks_for_data_dir(site: Site, cache: Path) -> None:
     write(site.folder, {CIFAR10_ARCHIVE: cifar10_archive()})
     cache.parent.mkdir()
     cache.write_text("a file where the cache folder should be")

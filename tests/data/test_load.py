@@ -35,7 +35,7 @@ def rows_of(batch: bytes) -> np.ndarray:
     return np.frombuffer(batch, np.uint8).reshape(-1, 3073)
 
 
-def test_digits_are_split_60_20_20_with_equal_shares_of_every_class() -> None:
+def test_digits_are_split_60_20_20_and_stratified() -> None:
     data, (X_test, y_test) = load(DIGITS, "float32"), load_test(DIGITS, "float32")
     assert_consistent(data)
     assert data.classes == tuple("0123456789")
@@ -58,7 +58,7 @@ def test_digits_splits_are_disjoint_and_complete() -> None:
     assert sorted(map(tuple, rows)) == sorted(map(tuple, wanted))
 
 
-def test_the_same_data_load_twice_with_the_same_digest_in_both_dtypes() -> None:
+def test_loading_is_deterministic_and_digest_ignores_dtype() -> None:
     first, second, double = (
         load(DIGITS, "float32"),
         load(DIGITS, "float32"),
@@ -111,7 +111,7 @@ def test_cifar10_is_read_from_batches_and_from_the_archive(tmp_path: Path, place
         assert np.array_equal(y, rows[:, 0])
 
 
-def test_the_archive_and_its_batches_have_the_same_digest(tmp_path: Path) -> None:
+def test_archive_and_unpacked_batches_have_equal_digests(tmp_path: Path) -> None:
     batches = write(tmp_path / "batches", cifar10_files())
     archive = write(tmp_path / "archive", {CIFAR10_ARCHIVE: cifar10_archive()})
     first, second = (load(in_folder("cifar10", place), "float32") for place in (batches, archive))
@@ -127,7 +127,7 @@ def test_rows_fold_back_into_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
-def test_load_does_not_need_the_test_files(tmp_path: Path, name: str) -> None:
+def test_loading_does_not_read_the_test_files(tmp_path: Path, name: str) -> None:
     files = fashion_mnist_files() if name == "fashion_mnist" else cifar10_files()
     config = in_folder(name, write(tmp_path, files))
     before = load(config, "float32")
@@ -152,9 +152,7 @@ def test_digests_of_published_layouts_never_change(tmp_path: Path, name: str, di
 
 
 @pytest.mark.parametrize("name", CIFAR10_BATCHES)
-def test_the_digest_tells_any_changed_training_or_validation_pixel(
-    tmp_path: Path, name: str
-) -> None:
+def test_digest_changes_with_training_and_validation_pixels_only(tmp_path: Path, name: str) -> None:
     files = cifar10_files()
     before = load(in_folder("cifar10", write(tmp_path, files)), "float32").digest
     files[name] = files[name][:-1] + bytes([files[name][-1] ^ 1])
@@ -163,7 +161,7 @@ def test_the_digest_tells_any_changed_training_or_validation_pixel(
 
 
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="no Fashion-MNIST on this machine")
-def test_the_published_fashion_mnist() -> None:
+def test_published_fashion_mnist_has_its_known_content() -> None:
     config = in_folder("fashion_mnist", FASHION_MNIST)
     data, (X_test, y_test) = load(config, "float32"), load_test(config, "float32")
     assert_consistent(data)
@@ -178,7 +176,7 @@ def test_the_published_fashion_mnist() -> None:
 
 
 @pytest.mark.skipif(not CIFAR10, reason="CIFAR10_DIR names no folder with CIFAR-10")
-def test_a_whole_cifar10() -> None:
+def test_published_cifar10_has_its_known_shapes() -> None:
     config = in_folder("cifar10", Path(CIFAR10))
     data = load(config, "float32")
     assert_consistent(data)
@@ -193,7 +191,7 @@ def test_a_whole_cifar10() -> None:
             assert data.y_train[0] == file.read(1)[0]
 
 
-def test_importing_the_module_loads_no_slow_library() -> None:
+def test_importing_the_loader_imports_no_slow_library() -> None:
     slow = "{'sklearn', 'scipy', 'pooch', 'requests', 'pandas', 'mlflow', 'hydra'}"
     code = f"import sys, pipeline.data.dataset; print(*{slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

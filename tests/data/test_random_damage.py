@@ -65,7 +65,7 @@ def outcome(name: str, folder: Path) -> tuple[Dataset, np.ndarray[Any, Any]] | N
 )
 @example(name="archive", file=0, packed=False, changes=[(0.0, "flip", b"\xff" * 512)])
 @example(name="archive", file=0, packed=False, changes=[(0.007, "flip", b"\x80" + b"\xff" * 11)])
-def test_damage_anywhere_is_one_error_or_changes_the_digest(
+def test_random_damage_is_refused_or_changes_the_digest(
     tmp_path_factory: pytest.TempPathFactory,
     name: str,
     file: int,
@@ -119,7 +119,7 @@ def undamaged(name: str, factory: pytest.TempPathFactory) -> tuple[Dataset, np.n
         ),
     ],
 )
-def test_a_published_file_cut_short_is_one_error(
+def test_truncated_published_file_is_refused(
     tmp_path: Path, name: str, source: Path, file: str
 ) -> None:
     for path in source.iterdir():

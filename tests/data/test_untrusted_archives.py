@@ -24,7 +24,7 @@ from tests.data.samples import (
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "x" * 300, "a\0b", "", "."])
-def test_a_name_of_a_dataset_is_no_path(tmp_path: Path, name: str) -> None:
+def test_dataset_names_are_never_paths(tmp_path: Path, name: str) -> None:
     with pytest.raises(PipelineError, match=r"data\.name must be one of") as caught:
         load(in_folder(name, tmp_path), "float32")
     assert "\n" not in str(caught.value)
@@ -34,7 +34,7 @@ def test_a_name_of_a_dataset_is_no_path(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "folder", ["a\0b", "~\0", "x" * 5000, "\udcff", "/proc/self/mem", "", "/dev/null", "no\nline"]
 )
-def test_a_folder_of_any_name_is_one_sentence(name: str, folder: str) -> None:
+def test_hostile_folder_name_is_one_sentence(name: str, folder: str) -> None:
     with pytest.raises(PipelineError) as caught:
         load(DataConfig(name=name, dir=folder, url=None, files={}), "float32")
     sentence = str(caught.value)
@@ -42,7 +42,7 @@ def test_a_folder_of_any_name_is_one_sentence(name: str, folder: str) -> None:
     assert sentence.isprintable()
 
 
-def test_no_file_is_downloaded_under_a_name_of_the_configuration(
+def test_configured_file_names_are_never_download_targets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -97,7 +97,7 @@ def archive_of(tmp_path: Path, content: bytes) -> DataConfig:
         (pax(path="../../evil"), "no data_batch_1.bin"),
     ],
 )
-def test_a_hostile_archive_writes_nothing_and_ends(
+def test_hostile_archive_is_refused_and_writes_nothing(
     tmp_path: Path, content: bytes, problem: str
 ) -> None:
     with pytest.raises(PipelineError, match=problem) as caught:
@@ -106,7 +106,7 @@ def test_a_hostile_archive_writes_nothing_and_ends(
     assert [path.name for path in tmp_path.rglob("*")] == ["in", "data", CIFAR10_ARCHIVE]
 
 
-def test_an_archive_with_extended_headers_and_links_beside_the_batches_is_read(
+def test_archive_with_additional_members_is_read(
     tmp_path: Path,
 ) -> None:
     beside = pax(comment="packed again") + header(
@@ -116,7 +116,7 @@ def test_an_archive_with_extended_headers_and_links_beside_the_batches_is_read(
     assert (data.X_train.shape, data.X_val.shape) == ((8, 3072), (2, 3072))
 
 
-def test_an_archive_is_read_in_the_memory_of_what_it_may_hold(tmp_path: Path) -> None:
+def test_bomb_inside_an_archive_is_read_in_bounded_memory(tmp_path: Path) -> None:
     """A bomb within an archive: a member before the batches that would take a gigabyte."""
     config = archive_of(tmp_path, WHOLE)
     packed = gzip.compress(header("c/readme", 1 << 30)) + gzip.compress(bytes(1 << 26), 1) * 16
@@ -131,14 +131,14 @@ def test_an_archive_is_read_in_the_memory_of_what_it_may_hold(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+def test_named_pipe_does_not_block(tmp_path: Path, name: str) -> None:
     for file in fashion_mnist_files() if name == "fashion_mnist" else cifar10_files():
         os.mkfifo(tmp_path / file)
     with pytest.raises(PipelineError, match=r"cannot be read \(it is not a file\)"):
         load(in_folder(name, tmp_path), "float32")
 
 
-def test_a_file_larger_than_any_published_is_not_even_read(tmp_path: Path) -> None:
+def test_oversized_file_is_refused_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / CIFAR10_ARCHIVE).open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(PipelineError, match="more than the 185,"):

@@ -66,7 +66,7 @@ def is_open(path: Path) -> None:
         content.decode()
 
 
-def test_every_file_of_a_sweep_is_read_without_pickle(swept: Path) -> None:
+def test_no_file_of_a_sweep_is_a_pickle(swept: Path) -> None:
     paths = [path for path in swept.rglob("*") if path.is_file()]
     for path in paths:
         is_open(path)
@@ -77,7 +77,7 @@ def test_every_file_of_a_sweep_is_read_without_pickle(swept: Path) -> None:
 # Names that would lie outside of outputs/
 
 
-def test_a_sweep_writes_nothing_outside_its_outputs(swept: Path) -> None:
+def test_hostile_experiment_name_stays_inside_outputs(swept: Path) -> None:
     assert [path.name for path in swept.parent.parent.iterdir()] == ["outside"]
     assert [path.name for path in swept.parent.iterdir()] == ["outputs"]
     allowed = {"mlartifacts", "multirun", "reports", "mlflow.db", "mlflow.db.lock", "checkpoints"}
@@ -88,9 +88,7 @@ def test_a_sweep_writes_nothing_outside_its_outputs(swept: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/b/../../..", "..", "-rf", "<b>", "ü\u202e "])
-def test_a_sweep_of_any_name_has_its_report_within_its_folder(
-    swept: Path, tmp_path: Path, name: str
-) -> None:
+def test_hostile_sweep_name_stays_inside_reports(swept: Path, tmp_path: Path, name: str) -> None:
     store = Store(f"sqlite:///{swept}/mlflow.db")
     store.start_sweep(store.experiment("names"), name, "…")
     report = write_report(store, store.find_sweep(name), tmp_path / "reports")
@@ -175,7 +173,7 @@ svg g defs path use text tspan rect clippath metadata rdf:rdf cc:work dc:type dc
 dc:format dc:creator cc:agent dc:title"""
 
 
-def test_markup_in_a_store_is_text_on_the_page(page: tuple[str, str, str]) -> None:
+def test_markup_in_a_store_is_shown_as_text_in_html(page: tuple[str, str, str]) -> None:
     html, _, hostile = page
     reader = Reader(html)
     assert {tag for tag, _ in reader.tags} <= {*PAGE_TAGS.split(), *SVG_TAGS.split()}
@@ -192,7 +190,7 @@ def test_markup_in_a_store_is_text_on_the_page(page: tuple[str, str, str]) -> No
         assert letter not in html
 
 
-def test_the_page_points_nowhere_and_forbids_itself_to(page: tuple[str, str, str]) -> None:
+def test_page_has_no_external_links_and_a_strict_policy(page: tuple[str, str, str]) -> None:
     html, _, _ = page
     reader = Reader(html)
     pointing = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
@@ -218,7 +216,7 @@ def test_the_page_points_nowhere_and_forbids_itself_to(page: tuple[str, str, str
     assert places == sorted(places)
 
 
-def test_markup_in_a_store_is_text_in_markdown(page: tuple[str, str, str]) -> None:
+def test_markup_in_a_store_is_escaped_in_markdown(page: tuple[str, str, str]) -> None:
     _, markdown, _ = page
     bare = re.sub(r"\\[\\`*\[\]<>|~&_]", "", markdown)  # what is escaped cannot be markup
     assert not set("<>[]`~&") & set(bare)
