@@ -47,19 +47,20 @@ def main() -> None:
     """Run the app as python -m pipeline does."""
     Plugins.instance()  # Hydra runs the modules of plugins anew when it looks for them
 
-    from hydra_plugins.population import launcher
+    from hydra_plugins.population import _core
     from pipeline import __main__ as app
     from pipeline.execution import local as group
     from pipeline.execution import run as sweep
     from pipeline.report import report
+    from pipeline.session import Session
     from pipeline.tracking.store import Store
 
     phases = Phases()
     began = psutil.Process().create_time()
     phases.seconds["start and imports"] = time.time() - began
-    phases.time("store and sweep's run", app.SweepStart, "on_multirun_start")
-    phases.time("composing", launcher.Composer, "compose")
-    phases.time("folders and logs", launcher.PopulationLauncher, "_open")
+    phases.time("store and sweep's run", Session, "start_sweep")
+    phases.time("composing", _core.Composer, "compose")
+    phases.time("folders and logs", _core, "open_job")
     phases.time("data", sweep, "load")
     phases.time("data", group, "share")
     phases.time("training", group, "train_wave")

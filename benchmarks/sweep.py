@@ -16,7 +16,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import pipeline.__main__  # noqa: F401 (what conf/ refers to)
+import pipeline.app  # noqa: F401 (registers what conf/ refers to)
 from benchmarks.measure import Samples, arguments, fresh_folder, interleave, note_phases, run, save
 from benchmarks.peers.task import Task
 from pipeline.config import DataConfig

@@ -1,11 +1,40 @@
-"""What the pipeline needs of Hydra beyond its public interface; checked with hydra-core 1.3.8."""
+"""Private parts of Hydra and OmegaConf. No other module uses a name that starts with an underscore.
+
+Checked with hydra-core 1.3.8 and omegaconf 2.3.1. `tests/test_compat.py` fails with the name of the
+part that another version has moved or changed.
+
+- `BasicSweeper`: Hydra's grid sweeper is a plugin, and plugins are private modules.
+- `apply_overrides`, `override_dirname`: the two steps of Hydra's config loader that depend on a
+  job's plain values. The population launcher repeats them for each job, and the rest once.
+- `set_job_config`: `HydraConfig.set_config` copies the configuration, which takes milliseconds.
+- `allow_lazy_help`: Hydra 1.3 cannot start on Python 3.14 without it.
+- `represent_str`: how OmegaConf quotes a text in YAML.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+from omegaconf._utils import OmegaConfDumper
+
+__all__ = [
+    "BasicSweeper",
+    "allow_lazy_help",
+    "apply_overrides",
+    "job_config",
+    "override_dirname",
+    "represent_str",
+    "set_job_config",
+]
 
 
 def allow_lazy_help() -> None:
@@ -25,3 +54,42 @@ def allow_lazy_help() -> None:
                 check(parser, action)
 
         argparse.ArgumentParser._check_help = check_text  # type: ignore[attr-defined]
+
+
+def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
+    """Set plain values in a composed configuration.
+
+    Raises:
+        ConfigCompositionException: a key does not exist.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
+
+
+def override_dirname(overrides: Sequence[Override], names: DictConfig) -> str:
+    """The value of `hydra.job.override_dirname`.
+
+    Args:
+        overrides: of the job, without those of Hydra itself.
+        names: the node `hydra.job.config.override_dirname`.
+    """
+    return get_overrides_dirname(
+        list(overrides),
+        kv_sep=names.kv_sep,
+        item_sep=names.item_sep,
+        exclude_keys=names.exclude_keys,
+    )
+
+
+def job_config() -> HydraConf | None:
+    """The configuration to which `HydraConfig.get` refers; None before the first job."""
+    return HydraConfig.instance().cfg
+
+
+def set_job_config(config: DictConfig | HydraConf | None) -> None:
+    """Let `HydraConfig.get` refer to a configuration, without a copy."""
+    HydraConfig.instance().cfg = cast(HydraConf, config)
+
+
+def represent_str(dumper: Any, text: str) -> Any:
+    """A YAML node of a text, quoted as OmegaConf quotes it."""
+    return OmegaConfDumper.str_representer(dumper, text)

@@ -1,9 +1,9 @@
-"""Search spaces: Hydra's sweep syntax → Optuna's distributions, and values → overrides."""
+"""Hydra's sweep syntax → search spaces of Optuna's distributions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
@@ -13,15 +13,15 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    Space = dict[str, BaseDistribution]  # by the key of an override
+    from pipeline.search.space import Space
 
-MOST_VALUES = 1_000_000  # of a range
+MAX_VALUES = 1_000_000  # of a range
 
 
 def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
-    """What is searched, and the overrides that are the same for all trials.
+    """The search space, and the overrides that are the same for all trials.
 
-    Of several for one key, the last counts.
+    If a key is given more than once, the last override counts.
 
     Raises:
         ConfigError: a space cannot be searched, or there is none.
@@ -41,51 +41,6 @@ def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
     return space, fixed
 
 
-def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """The values of a trial as overrides; a float keeps all of its digits."""
-    return [f"{key}={value}" for key, value in values.items()]
-
-
-def bounds(space: Mapping[str, BaseDistribution]) -> dict[str, dict[str, Any]]:
-    """What a report should know of a space: of each interval, its ends and its scale."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    found: dict[str, dict[str, Any]] = {}
-    for key, over in space.items():
-        found[key] = {}
-        if isinstance(over, CategoricalDistribution):
-            continue
-        assert isinstance(over, FloatDistribution | IntDistribution)
-        if over.step in (None, 1):
-            found[key] = {"low": over.low, "high": over.high, "log": over.log}
-    return found
-
-
-def levels(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
-    """All values of each choice and range, for a grid.
-
-    Raises:
-        ConfigError: an interval has no such list.
-    """
-    from optuna.distributions import CategoricalDistribution, IntDistribution
-
-    found: dict[str, list[Any]] = {}
-    for key, over in space.items():
-        if isinstance(over, CategoricalDistribution):
-            found[key] = list(over.choices)
-        elif isinstance(over, IntDistribution) and not over.log:
-            found[key] = list(range(over.low, over.high + 1, over.step))
-        elif getattr(over, "step", None):
-            count = round((over.high - over.low) / over.step)  # type: ignore[attr-defined]
-            found[key] = [over.low + i * over.step for i in range(count + 1)]  # type: ignore[attr-defined]
-        else:
-            raise ConfigError(
-                f"hydra.sweeper.sampler=grid cannot try all values of an interval: give {key} a "
-                "list or a range(…)"
-            )
-    return found
-
-
 def _distribution(override: Override) -> BaseDistribution:
     """The distribution of a swept value (Hydra's `range` does not hold its end)."""
     from optuna.distributions import CategoricalDistribution
@@ -101,7 +56,7 @@ def _distribution(override: Override) -> BaseDistribution:
         return _numbers(key, text, swept.start, swept.end, None, log)
     if isinstance(swept, RangeSweep):
         assert swept.start is not None and swept.stop is not None
-        if swept.step and abs((swept.stop - swept.start) / swept.step) > MOST_VALUES:
+        if swept.step and abs((swept.stop - swept.start) / swept.step) > MAX_VALUES:
             raise ConfigError(f"{text}: a range of over a million values: use an interval")
         values = sorted(swept.range()) if swept.step else []
         if not values:

@@ -16,15 +16,15 @@ from signal import SIGTERM
 from typing import Any
 
 import pytest
-from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
 from examples.cluster.servers import Cluster, dask, free_port
+from hydra_plugins.population._core import limits
 from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline import shutdown
 from pipeline.config import DataConfig, Hyperparameters
 from pipeline.data.dataset import Dataset
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.dask import scheduler, worker
 from pipeline.execution.dask.backend import on_cluster
 from pipeline.execution.dask.worker import Task, facts
@@ -129,7 +129,7 @@ def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
     command.signal(SIGTERM, group=False)
     ended = command.end()
     assert (ended.code, "Traceback" in ended.said) == (143, False), ended.said
-    assert "stopped; to go on from here: python -m pipeline -m" in ended.said
+    assert "stopped; to resume: python -m pipeline -m" in ended.said
     wait_until(lambda: not site.running())
     outputs = (site.cluster.folder / f"worker-{i}" / "outputs" for i in range(3))
     wait_until(lambda: any((folder / "checkpoints").glob("*.npz") for folder in outputs))
@@ -145,18 +145,21 @@ HALVED = OmegaConf.create({"factor": 2, "min_epochs": 1})
         ({"backend": "ray"}, "hydra.launcher.backend must be joblib or dask, not 'ray'"),
         ({"backend": "dask"}, "set hydra.launcher.scheduler=tcp://HOST:PORT"),
         ({"scheduler": "tcp://h:1"}, "scheduler needs hydra.launcher.backend=dask"),
-        ({"backend": "dask", "scheduler": "tcp://h:1", "shards": 2}, "shards is of backend=joblib"),
+        (
+            {"backend": "dask", "scheduler": "tcp://h:1", "shards": 2},
+            "shards applies only to backend=joblib",
+        ),
         (
             {"backend": "dask", "scheduler": "tcp://h:1", "halving": HALVED},
-            "halving is of backend=joblib",
+            "halving applies only to backend=joblib",
         ),
     ],
 )
 def test_a_backend_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
     usual = {"shards": None, "max_memory": None, "dry_run": False, "halving": WHOLE}
     launcher = PopulationLauncher(**usual | {"backend": "joblib", "scheduler": None} | values)
-    with pytest.raises(CompactHydraException, match=said):
-        launcher._limits()
+    with pytest.raises(ConfigError, match=said):
+        limits(launcher)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-import pipeline.__main__  # noqa: F401  (registers what conf/ needs)
-from hydra_plugins.population.compose import Composer
+import pipeline.app  # noqa: F401 (registers what conf/ refers to)
+from hydra_plugins.population._compose import Composer
 from pipeline.paths import ROOT
 from pipeline.tracking.store import Store
 

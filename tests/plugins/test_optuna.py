@@ -23,10 +23,11 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from hydra_plugins.search._search import Search
-from hydra_plugins.search._space import as_overrides, split
-from hydra_plugins.search._study import Study
+from hydra_plugins.search._space import split
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.search.sampling import Search
+from pipeline.search.space import as_overrides
+from pipeline.search.study import Study
 from pipeline.tracking.store import Store
 from tests.test_commands import report_of
 

@@ -6,15 +6,20 @@ import copy
 import functools
 from collections.abc import Sequence
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
+from pipeline.hydra_compat import apply_overrides, override_dirname
+
 
 class Composer:
-    """Composes the jobs of one sweep, to the same configurations as Hydra's own loader."""
+    """Composes the jobs of one sweep, to the same configurations as Hydra's own loader.
+
+    Hydra takes about 100 ms per job. Jobs that choose the same groups differ only in plain values,
+    so they share one composition, and each copy takes about 7 ms.
+    """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         """Compose on top of `master`, the configuration of the sweep."""
@@ -37,18 +42,12 @@ class Composer:
             base = self._loader.load_sweep_config(self._master, list(overrides))
             self._bases[choices] = base
         config = copy.deepcopy(self._bases[choices])
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        apply_overrides(values, config)
+        task = [override for override in parsed if not override.is_hydra_override()]
         with open_dict(config.hydra):
-            config.hydra.overrides.task = [
-                o.input_line for o in parsed if not o.is_hydra_override()
-            ]
+            config.hydra.overrides.task = [override.input_line for override in task]
             names = config.hydra.job.config.override_dirname
-            config.hydra.job.override_dirname = get_overrides_dirname(
-                [o for o in parsed if not o.is_hydra_override()],
-                kv_sep=names.kv_sep,
-                item_sep=names.item_sep,
-                exclude_keys=names.exclude_keys,
-            )
+            config.hydra.job.override_dirname = override_dirname(task, names)
         return config
 
     def _is_value(self, override: Override) -> bool:

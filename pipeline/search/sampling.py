@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hydra_plugins.search._space import levels
 from pipeline.errors import ConfigError
+from pipeline.search.space import levels
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-    from hydra_plugins.search._space import Space
+    from pipeline.search.space import Space
 
 SAMPLERS = ("tpe", "cmaes", "qmc", "random", "grid")
 

@@ -18,7 +18,7 @@ from pipeline.tracking.provenance import heartbeat_tags, is_gone, provenance
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from hydra_plugins.search._search import Search
+    from pipeline.search.sampling import Search
 
 LOCK_SECONDS = 60  # to wait for another process that writes to a sqlite file
 RETRIES = "retries"  # user attribute of a trial: the number of the failed one that it repeats

@@ -1,0 +1,159 @@
+"""The Optuna sweeper's work: read the space, ask the study, launch the jobs, tell the results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from hydra_plugins.population._core import one_sentence
+from hydra_plugins.population._jobs import sweep_folder_errors, task_part
+from hydra_plugins.search._space import split
+from pipeline.config import check_whole, parse_job
+from pipeline.errors import ConfigError
+from pipeline.search.sampling import Search
+from pipeline.search.space import as_overrides, bounds
+from pipeline.search.study import Study
+from pipeline.session import current_session, plain_values
+
+if TYPE_CHECKING:
+    from hydra_plugins.search.sweeper import OptunaSweeper
+
+RESULTS = "optimization_results.yaml"  # the name that Hydra's own sweeper for Optuna uses
+
+log = logging.getLogger("pipeline")
+
+
+def sweep(sweeper: OptunaSweeper, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
+    """Train the trials that the study still lacks; returns the JobReturns of each batch.
+
+    Raises:
+        CompactHydraException: a value or a space is wrong, the storage cannot be reached, or a job
+            failed; the latter is raised after all other jobs have ended.
+    """
+    with one_sentence(), sweep_folder_errors():
+        search, fixed = _read_search(sweeper, arguments)
+        return _run(sweeper, search, fixed)
+
+
+def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Search, list[str]]:
+    """The search, and the overrides that all trials share.
+
+    Raises:
+        ConfigError: a value is wrong, or a package is missing.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'") from None
+    _check_values(sweeper)
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    texts = [f"{key}={value}" for key, value in sweeper.params.items()]
+    space, fixed = split(parser.parse_overrides([*texts, *arguments]))
+    config = sweeper.config
+    shared = {
+        str(key): config[key]
+        for key in config
+        if key not in space and not OmegaConf.is_config(config[key])
+    }
+    shared |= {"data.name": OmegaConf.select(config, "data.name")}
+    settings = sweeper.sampler, sweeper.seed, sweeper.n_trials, sweeper.batch_size
+    return Search(space, shared, *settings), fixed
+
+
+def _check_values(sweeper: OptunaSweeper) -> None:
+    """Check the values of hydra.sweeper.
+
+    Raises:
+        ConfigError: one is wrong.
+    """
+    if not isinstance(sweeper.params, Mapping):
+        raise ConfigError(
+            f"hydra.sweeper.params must map keys to spaces, not be {sweeper.params!r}"
+        )
+    for key, only in (("metric", "best_val_acc"), ("direction", "maximize")):
+        if getattr(sweeper, key) != only:
+            raise ConfigError(
+                f"hydra.sweeper.{key} must be {only}, not {getattr(sweeper, key)}: the report "
+                "chooses by that too"
+            )
+    halving = sweeper.config.hydra.launcher.get("halving")
+    if OmegaConf.is_config(halving) and halving.get("factor") is not None:
+        raise ConfigError(
+            "hydra.launcher.halving applies only to a grid: a search trains its trials in batches, "
+            "and only those of one batch could be compared at a rung"
+        )
+    for key, least in (("seed", 0), ("n_trials", 1), ("batch_size", 1)):
+        check_whole(f"hydra.sweeper.{key}", getattr(sweeper, key), least)
+
+
+def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[Sequence[JobReturn]]:
+    config = sweeper.config
+    name = sweeper.study or f"{config.tracking.experiment}-{search.name}"
+    first = [
+        [*fixed, *as_overrides(trial.params)]
+        for trial in Study(search, name, storage=None).next_trials(after=0)
+    ]
+    _check_jobs(sweeper, first)
+    if OmegaConf.select(config, "hydra.launcher.dry_run"):
+        print(f"the first {len(first)} of {search.count} trials of the study {name}:")
+        return [sweeper.launcher.launch(first, initial_job_idx=0)]
+    folder = Path(config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    study = Study(search, name, sweeper.storage)
+    session = current_session()
+    if session is not None:
+        session.note_search(bounds(search.space))
+    returns = _train(sweeper, study, fixed)
+    best = study.best()
+    if best is not None:
+        found = {"name": "optuna", "best_evaluated_params": best[0]}
+        OmegaConf.save({**found, "best_evaluated_value": best[1]}, folder / RESULTS)
+    for result in (result for batch in returns for result in batch):
+        _ = result.return_value  # raises the error of a failed job
+    return returns
+
+
+def _train(sweeper: OptunaSweeper, study: Study, fixed: Sequence[str]) -> list[Sequence[JobReturn]]:
+    """Train batch after batch, until the end or until all jobs of a batch fail."""
+    returns: list[Sequence[JobReturn]] = []
+    count, done = study.search.count, 0
+    while trials := study.next_trials(after=done):
+        log.info("study %s: %d of %d trials have a result", study.name, study.ended(), count)
+        jobs = [[*fixed, *as_overrides(trial.params)] for trial in trials]
+        returns.append(sweeper.launcher.launch(jobs, initial_job_idx=done))
+        failures = 0
+        for trial, result in zip(trials, returns[-1], strict=True):
+            failed = result.status != JobStatus.COMPLETED
+            study.tell(trial, None if failed else result.return_value, failed=failed)
+            failures += failed
+        done += len(trials)
+        if failures == len(trials) > 1:
+            log.error("all %d jobs of a batch failed: the search stops", failures)
+            break
+    return returns
+
+
+def _check_jobs(sweeper: OptunaSweeper, jobs: Sequence[Sequence[str]]) -> None:
+    """Refuse a search none of whose first jobs is valid, before the study records it.
+
+    Raises:
+        ConfigError: all of these jobs are invalid; it describes the first.
+    """
+    problem: ConfigError | None = None
+    for overrides in jobs:
+        loader = sweeper.hydra_context.config_loader
+        config = loader.load_sweep_config(sweeper.config, list(overrides))
+        try:
+            parse_job(plain_values(task_part(config)))
+            return
+        except ConfigError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem

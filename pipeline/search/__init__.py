@@ -1,0 +1,1 @@
+"""Hyperparameter search with Optuna: spaces, samplers and studies. Nothing here imports Hydra."""

@@ -1,0 +1,289 @@
+"""A session: one `python -m pipeline` command, from its first signal handler to its exit code.
+
+`Session.run` calls the Hydra app. If the command is a sweep, Hydra first calls
+`SweepCallback.on_multirun_start`, which opens the store and creates the sweep's parent run. When
+the app has returned, failed or been interrupted, the session writes the report, ends the parent run
+and returns the exit code.
+
+Hydra creates its callbacks itself and passes them nothing, so `current_session` is the one place
+where the session of this process can be found.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import shutdown
+from pipeline.config import TrackingConfig, parse_tracking
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.paths import IN_CHECKOUT, default_tracking_uri, outputs_dir
+
+if TYPE_CHECKING:
+    from pipeline.execution.job import JobRun, RunContext
+    from pipeline.tracking.store import Store, Sweep
+
+_current: Session | None = None
+
+
+def current_session() -> Session | None:
+    """The session of this process; None in the worker processes of Hydra's other launchers."""
+    return _current
+
+
+class Session:
+    """One command from start to end: its signals, and for a sweep its store, run and report."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        """Prepare a session.
+
+        Args:
+            arguments: the command line after `python -m pipeline`.
+        """
+        self.arguments = tuple(arguments)
+        self.store: Store | None = None  # opened by `start_sweep`
+        self.sweep: Sweep | None = None  # the sweep's parent run; None: a single run
+
+    @property
+    def command(self) -> str:
+        """The shell command that started this process."""
+        installed = Path(sys.argv[0]).name == "pipeline"  # the console script
+        program = ["pipeline"] if installed else ["python", "-m", "pipeline"]
+        return shlex.join([*program, *self.arguments])
+
+    def run(self, app: Callable[[], Any]) -> int:
+        """Run the Hydra app; after a sweep, whatever its outcome, write the report.
+
+        Returns:
+            The exit code: 0 for success, 1 for a failure, 128 + the number of the signal that
+            interrupted the command.
+        """
+        global _current
+        for word in self.arguments:
+            if word.startswith("="):  # Hydra answers this with a traceback
+                print(f"{word!r} sets a value without a name: write name{word}", file=sys.stderr)
+                return 1
+        _current = self
+        logging.raiseExceptions = False  # a full disk must not print a traceback per log line
+        shutdown.listen()
+        try:
+            code = self._run_app(app)
+        except shutdown.Stopped as stopped:
+            code = self._interrupted(stopped)
+        try:
+            code = self._end_sweep(code)
+        except PipelineError as error:
+            print(error, file=sys.stderr)
+            code = code or 1
+        shutdown.restore_handlers()
+        return code
+
+    def start_sweep(self, config: DictConfig) -> None:
+        """Open the store and create the sweep's parent run.
+
+        Raises:
+            PipelineError: a value of `tracking` is wrong or swept, or the store cannot be opened.
+        """
+        _check_tracking(config.hydra)
+        store, experiment = _open_store(config)
+        store.kill_orphaned_runs()
+        experiment_id = store.experiment(experiment)
+        self.sweep = store.start_sweep(experiment_id, _sweep_name(config.hydra), self.command)
+        self.store = store
+
+    def note_search(self, space: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record with the parent run which space a sampler searches."""
+        if self.store is not None and self.sweep is not None:
+            self.sweep = self.store.note_search(self.sweep, space)
+
+    def _run_app(self, app: Callable[[], Any]) -> int:
+        try:
+            app()
+        except SystemExit as end:
+            shutdown.check()
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+                return 1
+            return end.code or 0
+        except Exception:  # Hydra raises it with HYDRA_FULL_ERROR=1
+            shutdown.check()
+            traceback.print_exc()
+            return 1
+        shutdown.check()
+        return 0
+
+    def _interrupted(self, stopped: shutdown.Stopped) -> int:
+        """Say how to resume; returns the exit code."""
+        shutdown.answer()
+        print(f"stopped; to resume: {self.command}", file=sys.stderr)
+        return 128 + int(stopped.args[0])
+
+    def _end_sweep(self, code: int) -> int:
+        """Write the report and end the parent run; returns the exit code.
+
+        Raises:
+            PipelineError: the store cannot be reached, or the report cannot be written.
+        """
+        store, sweep = self.store, self.sweep
+        if store is None or sweep is None:
+            return code
+        try:
+            store.delete_duplicate_runs(sweep)
+            if not store.has_jobs(sweep):  # interrupted before its first job
+                store.forget(sweep)
+                return code or 1
+            with shutdown.reraise_pending_signal():
+                has_choice = _write_report(store, sweep)
+            code = code or int(not has_choice)
+            shutdown.check()
+        except shutdown.Stopped as stopped:
+            code = self._interrupted(stopped)
+        killed = "KILLED" if code in (130, 143) else "FAILED"
+        store.end_run(sweep.run_id, killed if code else "FINISHED")
+        return code
+
+
+class SweepCallback(Callback):
+    """Starts the sweep of the current session before Hydra's sweeper does anything."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Start the sweep; if that is impossible, exit with one sentence."""
+        session = current_session()
+        if session is None or OmegaConf.select(config, "hydra.launcher.dry_run"):
+            return
+        try:
+            with shutdown.reraise_pending_signal():
+                session.start_sweep(config)
+        except (PipelineError, CompactHydraException) as error:
+            sys.exit(str(error))
+        except Exception:  # Hydra would print a warning and run the sweep without a store
+            sys.exit(traceback.format_exc())
+
+
+def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
+    """Where the MLflow runs of a job or of a sweep go.
+
+    Raises:
+        CompactHydraException: the store cannot be opened.
+    """
+    from pipeline.execution.job import RunContext
+
+    session = current_session()
+    try:
+        own = (session.store, session.sweep) if session is not None else (None, None)
+        if own[0] is not None and own[1] is not None and own[0].uri == tracking_config(config).uri:
+            return RunContext(own[0], own[1].experiment_id, own[1])
+        store, experiment = _open_store(config)
+        if hydra_config.mode != RunMode.MULTIRUN:
+            store.kill_orphaned_runs()
+            return RunContext(store, store.experiment(experiment), None)
+        # A worker process of another launcher knows its sweep by name only.
+        sweep = store.find_sweep(_sweep_name(hydra_config))
+        return RunContext(store, sweep.experiment_id, sweep)
+    except PipelineError as error:
+        raise CompactHydraException(str(error)) from error
+
+
+def job_return_value(run: JobRun) -> float | None:
+    """What a job returns to Hydra's sweeper: its best validation accuracy.
+
+    None for a job that did not train all of its epochs: its accuracy does not compare.
+    """
+    return run.score if run.outcome == "finished" else None
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain Python values, interpolations resolved.
+
+    Raises:
+        CompactHydraException: an interpolation cannot be resolved.
+    """
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    except OmegaConfBaseException as error:
+        raise CompactHydraException(" ".join(str(error).split())) from None
+
+
+def tracking_config(config: DictConfig) -> TrackingConfig:
+    """The checked group `tracking` of a configuration.
+
+    Raises:
+        PipelineError: one of its values is wrong.
+    """
+    group = OmegaConf.select(config, "tracking")
+    return parse_tracking(plain_values(group) if isinstance(group, DictConfig) else group)
+
+
+def _open_store(config: DictConfig) -> tuple[Store, str]:
+    """The store that a configuration names, and the name of its experiment.
+
+    Raises:
+        PipelineError: a value of `tracking` is wrong, or the store cannot be opened.
+    """
+    from pipeline.tracking.store import Store
+
+    tracking = tracking_config(config)
+    return Store(tracking.uri), tracking.experiment
+
+
+def _sweep_name(hydra_config: DictConfig) -> str:
+    """The ID of a sweep: the last part of its folder."""
+    return Path(hydra_config.sweep.dir).resolve().name
+
+
+def _check_tracking(hydra_config: DictConfig) -> None:
+    """Refuse a sweep over `tracking.*`.
+
+    Raises:
+        ConfigError: a value of `tracking` is swept.
+    """
+    # Read without resolving: an interpolation in these texts may be invalid.
+    sweeper: Any = OmegaConf.to_container(hydra_config.sweeper)
+    params = sweeper.get("params")
+    texts = [f"{key}={value}" for key, value in params.items()] if isinstance(params, dict) else []
+    texts += cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))
+    about = [text for text in texts if text.lstrip("+").startswith("tracking.")]
+    for override in OverridesParser.create().parse_overrides(about):
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{override.input_line}: tracking.* cannot be swept, because all jobs of a sweep "
+                f"share one store: give {override.key_or_group} one value"
+            )
+
+
+def _write_report(store: Store, sweep: Sweep) -> bool:
+    """Write and print the report; returns whether it chose a model."""
+    from pipeline.execution.plan import stop_workers
+    from pipeline.report.report import summary_lines, write_report
+
+    stop_workers()  # they map the data, which the report reads again
+    report = write_report(store, sweep, outputs_dir() / "reports")
+    print(*summary_lines(report), sep="\n")
+    print(f"All runs: {_ui(store.uri)}/{_RUNS_PAGE.format(sweep.experiment_id)}")
+    return report.best is not None
+
+
+# Without this type, MLflow's UI opens its view for language models.
+_RUNS_PAGE = "#/experiments/{}/runs?workflowType=machine_learning"
+
+
+def _ui(uri: str) -> str:
+    """How to open the UI of a store."""
+    if uri.startswith("http"):
+        return uri.rstrip("/")
+    server = "make ui" if IN_CHECKOUT else "pipeline-ui"
+    if uri != default_tracking_uri():
+        server = f"pipeline-ui --tracking-uri {shlex.quote(uri)}"
+    return f"{server}, then http://127.0.0.1:5000"
