@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf._utils import OmegaConfDumper
+
+if TYPE_CHECKING:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 __all__ = [
     "BasicSweeper",
@@ -35,6 +37,19 @@ __all__ = [
     "represent_str",
     "set_job_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `BasicSweeper` when it is asked for.
+
+    Hydra executes the modules of its own plugins again when it looks for plugins, which replaces
+    the class. An earlier import would hold the class that was replaced.
+    """
+    if name == "BasicSweeper":
+        from hydra._internal.core_plugins import basic_sweeper
+
+        return basic_sweeper.BasicSweeper
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def allow_lazy_help() -> None:
