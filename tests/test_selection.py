@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.selection import WORST, mean, mean_key, selection_key
+from pipeline.selection import WORST, configuration_key, mean, mean_key, selection_key
 
 
 def test_higher_accuracy_wins_and_lower_loss_breaks_ties() -> None:
@@ -16,6 +16,23 @@ def test_higher_accuracy_wins_and_lower_loss_breaks_ties() -> None:
 
 def test_one_replicate_without_result_makes_a_configuration_the_worst() -> None:
     assert mean_key([selection_key(0.9, 0.1), WORST]) == WORST
+    assert mean_key([selection_key(0.9, 0.1), None]) == WORST
+    assert mean_key([selection_key(0.0, 1e300)]) > WORST
+
+
+def test_means_that_differ_by_rounding_alone_are_equal() -> None:
+    key = mean_key([selection_key(0.9, 0.1)])
+    assert mean_key([selection_key(0.9, 0.1)] * 3) == key
+    assert mean_key([selection_key(0.9 + 4e-10, 0.1 + 4e-10)]) == key
+    assert mean_key([selection_key(0.9 + 6e-10, 0.1)]) > key
+    assert mean_key([selection_key(0.9, 0.1 - 6e-10)]) > key
+
+
+def test_smaller_model_wins_a_tie_then_the_first_job() -> None:
+    keys = [selection_key(0.9, 0.2)]
+    assert configuration_key(keys, 8, 5) > configuration_key(keys, 16, 1)
+    assert configuration_key(keys, 8, 1) > configuration_key(keys, 8, 2)
+    assert configuration_key([selection_key(0.9, 0.1)], 16, 9) > configuration_key(keys, 8, 1)
 
 
 def test_means_of_equal_hits_are_equal_in_any_order() -> None:

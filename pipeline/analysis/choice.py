@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.nn.model import Params, predict
 from pipeline.outcomes import Outcome
 from pipeline.report.tables import HEADINGS, show
+from pipeline.selection import configuration_key, selection_key
 from pipeline.tracking.store import Point, Store
 
 CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
@@ -28,7 +29,6 @@ METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
 PARAMS = (*(field.name for field in fields(Hyperparameters)), "data.name")
 DATA = ("dataset", "dataset_digest", "num_train", "num_val")
 WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "halted_epoch", "best_epoch"]
-PLACES = 9  # of a mean, below which equal ones differ by the order of their sum
 LISTED = 5  # failed jobs that are named one by one
 
 T = TypeVar("T")
@@ -76,27 +76,22 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank(jobs: pd.DataFrame) -> pd.DataFrame:
-    """The jobs that finished, the best first: the choice is the first row.
+    """The jobs that finished, best first (`pipeline.selection`): the first row is the choice.
 
-    Runs that differ in their seed alone are one configuration. The highest mean best_val_acc of a
-    configuration wins; among equals the lowest mean best_val_loss, then the smallest model, then
-    the first of the sweep. Within a configuration the same goes for its runs.
+    The runs of a configuration stay together, its best run first.
     """
     finished = jobs[jobs["outcome"] == "finished"]
-    runs = finished.groupby(configuration(finished), sort=False)
-    means = runs[["best_val_acc", "best_val_loss"]].transform("mean")
-    keys = pd.DataFrame(
-        {
-            "mean_acc": -means["best_val_acc"].round(PLACES),
-            "mean_loss": means["best_val_loss"].round(PLACES),
-            "hidden_size": finished["hidden_size"],
-            "first": runs["job"].transform("min"),
-            "acc": -finished["best_val_acc"],
-            "loss": finished["best_val_loss"],
-            "job": finished["job"],
-        }
-    )
-    return finished.loc[keys.sort_values(list(keys.columns)).index]
+    scores = map(selection_key, finished["best_val_acc"], finished["best_val_loss"])
+    keys = pd.Series(list(scores), finished.index, dtype=object)
+    runs = finished.assign(key=keys)
+    order = []
+    for _, group in runs.groupby(configuration(finished), sort=False):
+        first, size = int(group["job"].min()), int(group["hidden_size"].iloc[0])
+        key = configuration_key(list(group["key"]), size, first)
+        rows = zip(group.index, group["key"], group["job"], strict=True)
+        order += [(key, own, -int(job), index) for index, own, job in rows]
+    order.sort(key=lambda row: row[:3], reverse=True)
+    return finished.loc[[row[3] for row in order]]
 
 
 def configuration(jobs: pd.DataFrame, names: Sequence[str] = PARAMS) -> pd.Series[str]:

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.paired import Hits, Paired, number, pair
+from pipeline.selection import configuration_key, selection_key
 
 COLUMNS = ("configuration", "seed", "best_val_acc", "best_val_loss", "cost")
 ALPHA = 0.05  # chance that any configuration as good as the best is called worse
 CHUNK_BYTES = 1 << 25  # of resampled images at once
-PLACES = 9  # of a mean accuracy, below which equal ones differ by the order of their sum
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def replicates(models: pd.DataFrame, num_images: int) -> pd.DataFrame:
     table["low"] = (table["mean"] - half).clip(lower=0).where(several, low)
     table["high"] = (table["mean"] + half).clip(upper=1).where(several, high)
     table["interval"] = np.where(several, "t over seeds", "Wilson over images")
-    order = {"mean": False, "val_loss": True, "cost": True}
-    keys = table.assign(mean=table["mean"].round(PLACES))
-    ranking = keys.sort_values(list(order), ascending=list(order.values())).index
-    return table.loc[ranking].reset_index(drop=True)
+    scores = map(selection_key, models["best_val_acc"], models["best_val_loss"])
+    keys = pd.Series(list(scores), dtype=object).groupby(number(models)).agg(list)
+    order = {row: configuration_key(keys[row], table.loc[row, "cost"], row) for row in table.index}
+    return table.loc[sorted(order, key=order.__getitem__, reverse=True)].reset_index(drop=True)
 
 
 def compare(models: pd.DataFrame, hits: Hits) -> Verdict:

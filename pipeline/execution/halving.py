@@ -6,15 +6,13 @@ to the same bits as without rungs.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.config import Halving, Hyperparameters
 from pipeline.execution.job import JobRun
-
-WORST = -math.inf, -math.inf  # what a configuration scores if one of its seeds has no result
+from pipeline.selection import WORST, SelectionKey, configuration_key, mean_key
 
 
 def leaving(race: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]:
@@ -31,13 +29,17 @@ def leaving(race: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]
             early.append(run)
         else:
             configurations[replace(run.hyperparameters, seed=0)].append(run)
-    ranking = sorted(configurations.values(), key=lambda runs: _score(runs, rung), reverse=True)
+    ranking = sorted(configurations.values(), key=lambda runs: _key(runs, rung), reverse=True)
     staying = ranking[: halving.kept(len(ranking))]
-    lower = ranking[len(staying) :] + [runs for runs in staying if _score(runs, rung) == WORST]
+    lower = ranking[len(staying) :] + [runs for runs in staying if _mean_key(runs, rung) == WORST]
     return early + [run for runs in lower for run in runs]
 
 
-def _score(runs: Sequence[JobRun], rung: int) -> tuple[float, float]:
-    scores = [run.best_until(rung) or WORST for run in runs]
-    accuracy, loss = (math.fsum(values) / len(scores) for values in zip(*scores, strict=True))
-    return accuracy, loss
+def _key(runs: Sequence[JobRun], rung: int) -> tuple[SelectionKey, int, int]:
+    first = min(run.spec.number for run in runs)
+    keys = [run.best_until(rung) for run in runs]
+    return configuration_key(keys, runs[0].hyperparameters.hidden_size, first)
+
+
+def _mean_key(runs: Sequence[JobRun], rung: int) -> SelectionKey:
+    return mean_key([run.best_until(rung) for run in runs])

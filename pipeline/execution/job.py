@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.nn.history import Metrics, Row, selection_key
+from pipeline.selection import SelectionKey
 from pipeline.tracking.store import Finished, Point, Store, Sweep
 
 FINDABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # as tags of a run
@@ -77,7 +78,7 @@ class JobRun:
         self.job: Job | None = None
         self.ended = False  # the MLflow run, and with it all that is to be written
         self.spare: Finished | None = None  # a halted run, which stands for this job if it halts
-        self._bests: list[tuple[float, float]] = []  # selection_key of the best epoch up to each
+        self._bests: list[SelectionKey] = []  # selection_key of the best epoch up to each
         self._score: float | None = None  # of a run that stands for this job
         self._best_epoch = 0
         self._rows: list[tuple[int, Row]] = []  # epochs to be written, to the log
@@ -175,7 +176,7 @@ class JobRun:
         self._tags |= {"outcome": "halted", "halted_epoch": str(self.epoch), "rung": str(rung)}
         self._note_best(saved.curve[-1].milliseconds)
 
-    def best_until(self, epoch: int) -> tuple[float, float] | None:
+    def best_until(self, epoch: int) -> SelectionKey | None:
         """The selection_key of the best of the first epochs; None if it has not come to their end.
 
         One that diverged later counts: when the others came to this epoch, nobody knew.
@@ -184,7 +185,7 @@ class JobRun:
             return None
         return self._bests[epoch - 1]
 
-    def recall(self, curve: Iterable[tuple[float, float]]) -> None:
+    def recall(self, curve: Iterable[SelectionKey]) -> None:
         """Note the selection_key of each epoch of a run that stands for this job, or may."""
         self._bests = list(itertools.accumulate(curve, max))
 
@@ -270,7 +271,7 @@ class JobRun:
         """The best validation accuracy, if there is one that compares with that of other jobs."""
         if self.outcome == "halted":
             return None
-        return self.best.val_acc if self.best is not None else self._score
+        return selection_key(self.best).val_acc if self.best is not None else self._score
 
     def _log_files(self) -> None:
         """Store the configuration, and of the best epoch the weights and the hits."""

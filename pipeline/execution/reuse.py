@@ -11,6 +11,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job import JobRun, RunContext
+from pipeline.selection import SelectionKey, selection_key
 from pipeline.tracking.store import Finished, Store
 
 log = logging.getLogger("pipeline")
@@ -62,7 +63,7 @@ def find_unfinished(
     return left
 
 
-def _selection_keys_of(store: Store, run: Finished) -> Iterator[tuple[float, float]]:
+def _selection_keys_of(store: Store, run: Finished) -> Iterator[SelectionKey]:
     """The selection_key of each epoch of a run, which has logged those with finite metrics."""
     for _, row in store.curves(run.run_id, ("val_acc", "val_loss")).iterrows():
-        yield row["val_acc"], -row["val_loss"]
+        yield selection_key(row["val_acc"], row["val_loss"])
