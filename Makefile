@@ -29,10 +29,11 @@ sweep: $(SETUP) ## train the 64-model grid on the digits and write the report
 test: $(SETUP) ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(SETUP) ## check format, style and types
+lint: $(SETUP) ## check format, style, types and the layers of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui --port $${PORT:-5000} $(ARGS)
