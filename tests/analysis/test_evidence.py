@@ -15,7 +15,7 @@ from pipeline.analysis.evidence import load_hits
 from pipeline.report.report import write_report
 from pipeline.report.tables import percent
 from pipeline.tracking.store import Store
-from tests.report.test_report import train_sweep
+from tests.sweeps import train_sweep
 
 pytestmark = pytest.mark.usefixtures("outputs")
 

@@ -26,7 +26,7 @@ from pipeline.report.report import write_report
 from pipeline.serving.promotion import promote
 from pipeline.tracking.store import Store, Sweep
 from tests.browser import CHROMIUM, Browser
-from tests.report.test_report import train_sweep
+from tests.sweeps import train_sweep
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 

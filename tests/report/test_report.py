@@ -6,11 +6,9 @@ import base64
 import hashlib
 import io
 import json
-import logging
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,7 @@ from PIL import Image
 
 from pipeline.analysis import choice
 from pipeline.analysis.choice import rank, wilson
-from pipeline.config import DataConfig
 from pipeline.data.load import load_test
-from pipeline.execution.job import JobSpec, RunContext
-from pipeline.execution.run import train_jobs
 from pipeline.nn.model import Params, predict
 from pipeline.paths import ROOT
 from pipeline.report.charts import draw_weights
@@ -34,10 +29,8 @@ from pipeline.report.page import Report
 from pipeline.report.report import main, summary_lines, write_report
 from pipeline.report.tables import GRID, axis, duration, heatmaps, percent, show
 from pipeline.tracking.store import Point, Store, Sweep
-from tests.conftest import DIGITS, SMALL, TRACKING
-
-MARKUP = "<script>alert(1)</script>|`*x*`"
-BASE = asdict(replace(SMALL, hidden_size=8))
+from tests.conftest import DIGITS
+from tests.sweeps import MARKUP, train_sweep
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store(folder: Path) -> Store:
     return Store(f"sqlite:///{folder}/mlflow.db")
-
-
-def train_sweep(
-    store: Store, folder: Path, name: str, *jobs: dict[str, Any], data: DataConfig = DIGITS
-) -> Sweep:
-    """Train the jobs, which differ from BASE in some values, as a sweep does."""
-    experiment = store.experiment("digits")
-    sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
-    groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
-    specs = [
-        JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
-        for i, job in enumerate(jobs)
-    ]
-    train_jobs(specs, RunContext(store, experiment, sweep), cores=1)
-    return sweep
 
 
 @pytest.fixture(scope="module")

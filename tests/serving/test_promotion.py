@@ -28,7 +28,7 @@ from pipeline.serving.server import listen
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import Store
 from tests.conftest import DIGITS
-from tests.report.test_report import train_sweep
+from tests.sweeps import train_sweep
 
 SHAPE = (8, 8, 1)
 

@@ -1,0 +1,40 @@
+"""Small sweeps on the digits for tests: they train real jobs and write to a real store."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import DataConfig
+from pipeline.execution.job import JobSpec, RunContext
+from pipeline.execution.run import train_jobs
+from pipeline.tracking.store import Store, Sweep
+from tests.conftest import DIGITS, SMALL, TRACKING
+
+MARKUP = "<script>alert(1)</script>|`*x*`"  # part of the command of each sweep
+BASE = asdict(replace(SMALL, hidden_size=8))
+
+
+def train_sweep(
+    store: Store, folder: Path, name: str, *jobs: dict[str, Any], data: DataConfig = DIGITS
+) -> Sweep:
+    """Train a sweep in the experiment "digits".
+
+    Args:
+        store: receives the runs.
+        folder: receives the output folders of the jobs.
+        name: the ID of the sweep.
+        jobs: the values of each job that differ from `BASE`.
+        data: the dataset.
+    """
+    experiment = store.experiment("digits")
+    sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
+    groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
+    specs = [
+        JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
+        for i, job in enumerate(jobs)
+    ]
+    train_jobs(specs, RunContext(store, experiment, sweep), cores=1)
+    return sweep
