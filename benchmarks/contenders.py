@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import Hyperparameters
-from pipeline.data.dataset import Dataset
+from pipeline.data.dataset import Dataset, Scaler
 from pipeline.nn.batches import mini_batches
 from pipeline.nn.stack import Stack
 from pipeline.nn.workspace import Workspace, group_into_stacks
@@ -49,7 +49,8 @@ def random_data(D: int, images: int) -> Dataset:
     X = rng.random((images, D), np.float32) - np.float32(0.5)
     y = rng.integers(CLASSES, size=images)
     classes = tuple(map(str, range(CLASSES)))
-    return Dataset("random", classes, (D, 1, 1), "", X, y, X[:BATCH], y[:BATCH])
+    scaler = Scaler("none", np.zeros(D), np.ones(D))
+    return Dataset("random", classes, (D, 1, 1), "", X, y, X[:BATCH], y[:BATCH], scaler)
 
 
 def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -56,19 +56,45 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which dataset, where its files are, and where they can be downloaded."""
+    """Which dataset, where its files are, and how it is split and scaled.
 
-    name: str
-    dir: str | None  # a folder that holds the files; None: the cache folder, filled by a download
-    url: str | None  # the address of the folder that holds `files`; None: nothing to download
-    files: Mapping[str, str]  # file name → checksum ("md5:…" or "sha256:…")
+    Each kind of dataset uses some of these values. `conf/data/<kind>.yaml` lists them.
+    """
+
+    name: str  # of the MLflow experiment and of the registered model
+    dir: str | None = None  # a folder that holds the files; None: the cache folder of downloads
+    url: str | None = None  # the address of the folder that holds `files`; None: no download
+    files: Mapping[str, str] = field(default_factory=dict)  # file name → checksum ("md5:…")
+    kind: str = ""  # a module of pipeline.data.kinds; "": the name
+    file: str | None = None  # one file that holds the dataset
+    target: str | None = None  # the column of the labels, or a function as module:function
+    group: str | None = None  # the column whose equal values stay in one split
+    val_fraction: float = 0.2  # of the rows
+    test_fraction: float = 0.2  # of the rows; 0: no test split
+    split_seed: int = 0
+    scaling: str = "standard"  # pixels, standard or none
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ConfigError(f"data.name must be the name of a dataset, not {self.name!r}")
-        for key in ("dir", "url"):
+        object.__setattr__(self, "kind", self.kind or self.name)
+        if not isinstance(self.kind, str):
+            raise ConfigError(f"data.kind must be the name of a kind, not {self.kind!r}")
+        for key in ("dir", "url", "file", "target", "group"):
             if not isinstance(getattr(self, key), str | None):
                 raise ConfigError(f"data.{key} must be text or null, not {getattr(self, key)!r}")
+        check_real("data.val_fraction", self.val_fraction, zero=False)
+        check_real("data.test_fraction", self.test_fraction, zero=True)
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                f"data.val_fraction={self.val_fraction} and data.test_fraction="
+                f"{self.test_fraction} leave no rows for training: their sum must be below 1"
+            )
+        check_whole("data.split_seed", self.split_seed, least=0)
+        if self.scaling not in ("pixels", "standard", "none"):
+            raise ConfigError(
+                f"data.scaling must be pixels, standard or none, not {self.scaling!r}"
+            )
         if not isinstance(self.files, Mapping) or not all(map(_is_text, self.files.values())):
             raise ConfigError(f"data.files must map file names to checksums, not {self.files!r}")
 
@@ -142,7 +168,7 @@ def parse_job(values: Mapping[str, Any]) -> Job:
         ConfigError: a key is unknown or missing, or a value has the wrong type or range.
     """
     groups = ("data", "tracking")
-    keys = [field.name for field in fields(Hyperparameters)] + list(groups)
+    keys = [item.name for item in fields(Hyperparameters)] + list(groups)
     for key in values:
         if key not in keys:
             raise ConfigError(f"unknown key {key}: the keys are {', '.join(keys)}")
@@ -190,12 +216,14 @@ def check_batch_size(job: Hyperparameters, num_train: int) -> None:
 def _build(cls: type[Any], values: Any, prefix: str) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.')} must be a group of values, not {values!r}")
-    keys = [field.name for field in fields(cls)]
+    known = fields(cls)
+    keys = [item.name for item in known]
     for key in values:
         if key not in keys:
             raise ConfigError(f"unknown key {prefix}{key}: the keys are {', '.join(keys)}")
-    for key in keys:
-        if key not in values:
+    for item in known:
+        key = item.name
+        if key not in values and item.default is MISSING and item.default_factory is MISSING:
             raise ConfigError(f"{prefix}{key} is missing: set it with {prefix}{key}=…")
     return cls(**values)
 

@@ -58,7 +58,7 @@ def test_a_job_is_its_values() -> None:
         ("data", {"name": 3, "dir": None, "url": None, "files": {}}, "data.name must be"),
         ("data", {"name": "a", "dir": 3, "url": None, "files": {}}, "data.dir must be text"),
         ("data", {"name": "a", "dir": None, "url": None, "files": []}, "data.files must map"),
-        ("data", {"name": "digits"}, "data.dir is missing"),
+        ("data", {"dir": None}, "data.name is missing"),
         ("tracking", TRACKING | {"uri": ""}, "tracking.uri must be a text"),
         ("tracking", TRACKING | {"reuse": "no"}, "tracking.reuse must be true or false, not 'no'"),
         ("tracking", TRACKING | {"checkpoint_minutes": 0}, "tracking.checkpoint_minutes must be"),

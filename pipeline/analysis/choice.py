@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from pipeline.config import Hyperparameters, Job, parse_job
+from pipeline.data import published
 from pipeline.data.load import load_test
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.nn.model import Params, predict
@@ -27,8 +28,9 @@ from pipeline.tracking.store import Point, Store
 CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
 METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
 PARAMS = (*(field.name for field in fields(Hyperparameters)), "data.name")
-DATA = ("dataset", "dataset_digest", "num_train", "num_val")
-WHOLE = ["job", "num_train", "num_val", "diverged_epoch", "halted_epoch", "best_epoch"]
+SIZES = ("num_train", "num_val", "num_features", "num_classes")
+DATA = ("dataset", "dataset_digest", *SIZES)
+WHOLE = ["job", *SIZES, "diverged_epoch", "halted_epoch", "best_epoch"]
 LISTED = 5  # failed jobs that are named one by one
 
 T = TypeVar("T")
@@ -68,6 +70,9 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
         # As objects, for a missing value among whole numbers would make all of them floats.
         jobs[key] = pd.Series([_parsed(text) for text in jobs[key]], jobs.index, dtype=object)
     jobs[WHOLE] = jobs[WHOLE].apply(pd.to_numeric).astype("Int64")
+    shapes = {name: math.prod(shape) for name, shape in published.IMAGE_SHAPES.items()}
+    jobs["num_features"] = jobs["num_features"].fillna(jobs["dataset"].map(shapes).astype("Int64"))
+    jobs["num_classes"] = jobs["num_classes"].fillna(published.NUM_CLASSES)
     jobs["gap"] = jobs["train_acc"] - jobs["val_acc"]  # of generalisation, in the last epoch
     times = runs.reindex(columns=["start_time", "end_time"])
     start, end = (pd.to_datetime(times[key], utc=True) for key in times)

@@ -98,7 +98,7 @@ def diagnose(
         dead=1 - float(alive.mean()),
         updates=_updates(params, data, learning_rate, l2_reg, batch_size),
         confusion=confusion,
-        mistakes=list(_mistakes(params, data, guess, probability)),
+        mistakes=list(_mistakes(params, data, guess, probability)) if data.image_shape else [],
     )
 
 
@@ -134,6 +134,7 @@ def _mistakes(
     if not len(worst):
         return
     X, y = data.X_val[worst], data.y_val[worst]
+    assert data.image_shape is not None
     no_penalty = np.zeros((1, 1, 1), params.W1.dtype)
     _, _, dX = loss_and_grads(params, X, y, no_penalty)
     images, gradients = (as_images(rows, data.image_shape) for rows in (X, dX[0] * len(worst)))

@@ -22,7 +22,6 @@ from pipeline.analysis.choice import (
 from pipeline.analysis.importance import Importance, importance
 from pipeline.analysis.significance import Correction, Verdict, compare, correct
 from pipeline.analysis.suggestions import Edge, costs, edges, pareto
-from pipeline.data.kinds import find_kind
 from pipeline.errors import PipelineError
 from pipeline.report.tables import percent
 from pipeline.tracking.store import Store, Sweep
@@ -59,8 +58,8 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, best: Best, sweep: Sweep) 
     ranking = rank(jobs)
     if ranking["dataset_digest"].nunique() > 1:
         raise ReportError("the models were trained on different data: they do not compare")
-    kind = find_kind(ranking["dataset"].iloc[0])
-    cost = costs(ranking, int(np.prod(kind.image_shape)), len(kind.classes))
+    D, C = (int(ranking[key].iloc[0]) for key in ("num_features", "num_classes"))
+    cost = costs(ranking, D, C)
     columns = ["seed", "best_val_acc", "best_val_loss"]
     epoch, comparable = at_equal_epochs(store, jobs)
     names = names_of(jobs[jobs["outcome"].isin(("finished", "halted"))])

@@ -11,11 +11,20 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.data.files import HEADER_BYTES, damaged, read_file
-from pipeline.data.raw import Split
+from pipeline.data.raw import Rows, Split
 
+IMAGE_SHAPE = (32, 32, 3)
 PIXELS = 3 * 32 * 32
+
+
+class Batch(NamedTuple):
+    """The content of one file."""
+
+    pixels: NDArray[np.uint8]  # (N, PIXELS)
+    labels: NDArray[np.uint8]  # (N,)
 
 
 class Layout(NamedTuple):
@@ -40,7 +49,7 @@ class Layout(NamedTuple):
         return self.num_files * self.batch_bytes + HEADER_BYTES
 
 
-def parse_batch(content: bytes, path: Path, layout: Layout) -> Split:
+def parse_batch(content: bytes, path: Path, layout: Layout) -> Batch:
     """Parse the content of one file.
 
     Raises:
@@ -54,10 +63,18 @@ def parse_batch(content: bytes, path: Path, layout: Layout) -> Split:
     labels = rows[:, layout.label_bytes - 1]
     if labels.max() >= layout.num_classes:
         raise damaged(path, f"label {labels.max()} is outside 0 to {layout.num_classes - 1}")
-    return Split(rows[:, layout.label_bytes :], labels)
+    return Batch(rows[:, layout.label_bytes :], labels)
 
 
-def read_archive(path: Path, names: Sequence[str], layout: Layout) -> list[Split]:
+def as_split(*batches: Batch) -> Split:
+    """Join batches into one split."""
+    pixels, labels = zip(*batches, strict=True)
+    if len(batches) == 1:
+        return Split(Rows.of(pixels[0]), labels[0])
+    return Split(Rows.of(np.concatenate(pixels)), np.concatenate(labels))
+
+
+def read_archive(path: Path, names: Sequence[str], layout: Layout) -> list[Batch]:
     """Read files of the published .tar.gz archive without unpacking it to the disk.
 
     Raises:

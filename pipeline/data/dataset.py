@@ -1,33 +1,71 @@
-"""The type `Dataset`: training and validation data of a model."""
+"""The type `Dataset`: training and validation data of a model, and how its rows were made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+ImageShape = tuple[int, int, int]  # (height, width, channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """How raw rows become rows of X. It is fitted on the training split.
+
+    `pixels`: x / largest − mean, computed in the dtype of X. `standard` and `none`:
+    (x − mean) / scale, computed in float64; for `none` the mean is 0 and the scale 1.
+    """
+
+    name: str
+    mean: NDArray[np.float64]  # (D,)
+    scale: NDArray[np.float64]  # (D,); all 1 for `pixels`
+    largest: int = 1  # the value of the brightest pixel
+
+    def apply(self, rows: NDArray[Any], dtype: str) -> NDArray[np.floating]:
+        """Return X (n, D) of the given dtype for raw rows (n, D)."""
+        if self.name == "pixels":
+            X: NDArray[np.floating] = rows.astype(dtype, order="C")
+            X /= self.largest
+            X -= self.mean.astype(dtype)
+            return X
+        standardised = (rows.astype(np.float64) - self.mean) / self.scale
+        return standardised.astype(dtype)
+
+
+class Encoder(Protocol):
+    """From the columns of a table to rows of numbers."""
+
+    def to_json(self) -> str:
+        """Return the columns and their encoding as JSON text, for the registered model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """The training and validation splits. Only `pipeline.data.load.load_test` reads the test split.
 
-    A row of X holds one image as channel planes, each plane row by row, which is the order of
+    A row of X that is an image holds channel planes, each plane row by row, which is the order of
     CIFAR-10's binary files. `as_images` folds rows back into images.
     """
 
     name: str
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]  # (height, width, channels)
+    image_shape: ImageShape | None  # None: the rows are no images
     digest: str  # of the raw training and validation rows, the classes and the preprocessing
     X_train: NDArray[np.floating]  # (N, D), C-contiguous
     y_train: NDArray[np.int64]  # (N,), indices into `classes`
     X_val: NDArray[np.floating]
     y_val: NDArray[np.int64]
+    scaler: Scaler
+    features: tuple[str, ...] = ()  # names of the columns of X; (): they have none
+    encoder: Encoder | None = None  # None: the dataset is no table
+    choices: Mapping[str, str] = field(default_factory=dict)  # parameters of the run
 
 
-def as_images(rows: NDArray[Any], image_shape: tuple[int, int, int]) -> NDArray[Any]:
+def as_images(rows: NDArray[Any], image_shape: ImageShape) -> NDArray[Any]:
     """Fold rows of X (n, D), or of a model's W1.T, into images (n, height, width, channels)."""
     height, width, channels = image_shape
     return rows.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)

@@ -17,18 +17,18 @@ from pipeline.data.files import damaged, read_file
 MAX_ITEMS = 60_000
 
 
-def read_idx(path: Path, *shape: int) -> NDArray[np.uint8]:
+def read_idx(path: Path, *shape: int, max_items: int = MAX_ITEMS) -> NDArray[np.uint8]:
     """Read items of the given shape.
 
     Returns:
-        An array of bytes (N, *shape) with 1 ≤ N ≤ `MAX_ITEMS`.
+        An array of bytes (N, *shape) with 1 ≤ N ≤ `max_items`.
 
     Raises:
         DataError: the file cannot be read, or is not such a file.
     """
     dimensions = 1 + len(shape)
     header = 4 + 4 * dimensions
-    content = read_file(path, header + MAX_ITEMS * prod(shape))
+    content = read_file(path, header + max_items * prod(shape))
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise damaged(path, f"no IDX header for bytes in {dimensions} dimensions")
     count, *stored = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()

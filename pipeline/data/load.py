@@ -1,50 +1,54 @@
-"""Load a dataset: read its files, split, preprocess."""
+"""Load a dataset: read its files, split them, scale the rows."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import DataConfig
 from pipeline.data.dataset import Dataset
-from pipeline.data.kinds import find_kind
-from pipeline.data.preprocessing import digest, preprocess, training_mean
+from pipeline.data.kinds import read_raw
+from pipeline.data.preprocessing import digest, fit_scaler, scaled
 
 
 def load(config: DataConfig, dtype: str) -> Dataset:
-    """Load the training and validation splits. No test row is read.
+    """Load the training and validation splits. No test row is scaled or returned.
 
     Raises:
-        DataError: the dataset is unknown, missing, unreadable or damaged.
+        DataError: the dataset is unknown, missing, unreadable, damaged or unsuitable.
     """
-    kind = find_kind(config.name)
-    raw = kind.read(config)
-    fingerprint, mean = digest(kind, raw), training_mean(raw.train, kind.largest)
-    X_train, y_train = preprocess(raw.train, kind.largest, mean, dtype)
-    val = raw.val
-    del raw  # frees the raw training rows before X_val is allocated
-    X_val, y_val = preprocess(val, kind.largest, mean, dtype)
+    raw = read_raw(config)
+    fingerprint, scaler = digest(raw), fit_scaler(raw)
+    X_train = scaled(raw.train.rows, scaler, dtype, raw.features)
+    y_train = raw.train.labels.astype(np.int64)
+    raw = replace(raw, train=raw.val)  # frees the raw training rows before X_val is allocated
     return Dataset(
         name=config.name,
-        classes=kind.classes,
-        image_shape=kind.image_shape,
+        classes=raw.classes,
+        image_shape=raw.image_shape,
         digest=fingerprint,
         X_train=X_train,
         y_train=y_train,
-        X_val=X_val,
-        y_val=y_val,
+        X_val=scaled(raw.val.rows, scaler, dtype, raw.features),
+        y_val=raw.val.labels.astype(np.int64),
+        scaler=scaler,
+        features=raw.features,
+        encoder=raw.encoder,
+        choices=raw.choices,
     )
 
 
 def load_test(config: DataConfig, dtype: str) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-    """Load the test split, preprocessed with the mean of the training split.
+    """Load the test split, scaled like the training split.
 
     Returns:
         X (N, D) and y (N,).
 
     Raises:
-        DataError: the dataset is unknown, missing, unreadable or damaged.
+        DataError: the dataset is unknown, missing, unreadable, damaged or unsuitable.
     """
-    kind = find_kind(config.name)
-    mean = training_mean(kind.read(config).train, kind.largest)
-    return preprocess(kind.read_test(config), kind.largest, mean, dtype)
+    raw = read_raw(config)
+    test = raw.read_test()
+    return scaled(test.rows, fit_scaler(raw), dtype, raw.features), test.labels.astype(np.int64)

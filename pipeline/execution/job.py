@@ -85,6 +85,7 @@ class JobRun:
         self._points: list[Point] = []  # and to MLflow
         self._params: dict[str, Any] = {}  # likewise
         self._tags: dict[str, str] = {}
+        self._choices: dict[str, str] = {}  # of the preprocessing, likewise
         self._dataset: tuple[str, str, str, str] | None = None  # likewise
         self._checkpoints: Checkpoints | None = None
         self._context = context
@@ -109,9 +110,15 @@ class JobRun:
         """Note the data, and which checkpoint will hold the result."""
         assert self.job is not None
         self.name, self._checkpoints = name, checkpoints
-        sizes = {"num_train": len(data.y_train), "num_val": len(data.y_val)}
-        source = self.job.data.dir or self.job.data.url or "scikit-learn"
+        sizes = {
+            "num_train": len(data.y_train),
+            "num_val": len(data.y_val),
+            "num_features": data.X_train.shape[1],
+            "num_classes": len(data.classes),
+        }
+        source = self.job.data.file or self.job.data.dir or self.job.data.url or "scikit-learn"
         self._dataset = (data.name, data.digest, source, json.dumps(sizes))
+        self._choices = dict(data.choices)
         self._tags = {
             "fingerprint": fingerprint(self.hyperparameters, data.digest),
             "dataset": data.name,
@@ -131,7 +138,7 @@ class JobRun:
             name = {"data.name": data["name"]} if isinstance(data, Mapping) else {}
             findable = {key: str(values[key]) for key in FINDABLE if key in values}
             shard = {"shard": self._context.shard} if self._context.shard else {}
-            self._params = values | name
+            self._params = values | name | self._choices
             self._run_id = self._context.store.start_run(
                 self._context.experiment_id,
                 self._title(),

@@ -36,7 +36,7 @@ def mini_batches(
         rows = order[start : start + job.batch_size]
         X = buffer[: len(rows)]
         np.take(data.X_train, rows, axis=0, out=X, mode="clip")  # "raise" would copy `out`
-        if mirrored is not None:
+        if mirrored is not None and data.image_shape is not None:
             _mirror(X, mirrored[start : start + len(rows)], data.image_shape)
         yield X, data.y_train[rows]
 

@@ -28,8 +28,8 @@ from pipeline.analysis.choice import (
 )
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.evidence import Evidence, accuracy_in_words, as_facts
+from pipeline.data import published
 from pipeline.data.dataset import Dataset
-from pipeline.data.kinds import find_kind, kind_names
 from pipeline.nn.model import Params
 from pipeline.report.charts import (
     COLOURS,
@@ -279,9 +279,10 @@ def draw(
         for run_id, epoch in zip(shown["run_id"], shown["best_epoch"], strict=True)
     ]
     first_layer = None
-    if weights is not None and (dataset := shown["dataset"].iloc[0]) in kind_names():
-        image_shape = find_kind(dataset).image_shape
-        if weights.W1.shape[1] == math.prod(image_shape):
+    if weights is not None:
+        old_shape = published.IMAGE_SHAPES.get(shown["dataset"].iloc[0])
+        image_shape = look[1].image_shape if look else old_shape
+        if image_shape is not None and weights.W1.shape[1] == math.prod(image_shape):
             first_layer = draw_weights(weights.W1[0], image_shape)
     several = evidence is not None and len(evidence.configurations) > 1
     return {

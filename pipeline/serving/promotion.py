@@ -17,8 +17,9 @@ from pipeline.analysis.choice import ReportError, load_weights, rank, read_confi
 from pipeline.analysis.evidence import head_to_head
 from pipeline.config import Job
 from pipeline.data.dataset import as_images
-from pipeline.data.kinds import find_kind
-from pipeline.data.preprocessing import PREPROCESSING, training_mean
+from pipeline.data.kinds import read_raw
+from pipeline.data.preprocessing import SCALINGS, fit_scaler
+from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
 from pipeline.report.tables import percent, show
@@ -51,18 +52,18 @@ def promote(
     if champion is not None and not force:
         check_better(store, run, champion)
     weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
-    kind = find_kind(job.data.name)
-    raw = kind.read(job.data)
+    raw = read_raw(job.data)
     dtype = weights.W1.dtype
     arrays = {
         **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
         **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
-        "mean": training_mean(raw.train, kind.largest).astype(dtype),
-        "largest": np.array(kind.largest, dtype),
-        "classes": np.array(kind.classes),
+        "mean": fit_scaler(raw).mean.astype(dtype),
+        "largest": np.array(raw.largest, dtype),
+        "classes": np.array(raw.classes),
     }
-    example = as_images(raw.val.pixels[:EXAMPLES], kind.image_shape)
-    return registry.register(name, run["run_id"], arrays, example, card(run, job))
+    assert raw.image_shape is not None
+    example = as_images(next(raw.val.rows.pieces())[:EXAMPLES], raw.image_shape)
+    return registry.register(name, run["run_id"], arrays, example, card(run, job, raw))
 
 
 def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
@@ -86,11 +87,12 @@ def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
         )
 
 
-def card(run: pd.Series[Any], job: Job) -> str:
+def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
     """What one should know about a model before using it, as Markdown (Mitchell et al., 2019)."""
-    kind, values = find_kind(job.data.name), job.hyperparameters
+    values = job.hyperparameters
+    assert raw.image_shape is not None
     low, high = wilson(round(run["best_val_acc"] * run["num_val"]), int(run["num_val"]))
-    height, width, channels = kind.image_shape
+    height, width, channels = raw.image_shape
     test = "not measured" if pd.isna(run["test_acc"]) else percent(run["test_acc"])
     return "\n".join(
         [
@@ -98,7 +100,7 @@ def card(run: pd.Series[Any], job: Job) -> str:
             "softmax, trained in NumPy by plain mini-batch SGD.",
             "",
             f"- Data: {run['num_train']:,} training and {run['num_val']:,} validation images, "
-            f"digest `{run['dataset_digest']}`; pixels {PREPROCESSING}.",
+            f"digest `{run['dataset_digest']}`; pixels {SCALINGS[raw.scaling]}.",
             f"- Figures: validation accuracy {percent(run['best_val_acc'])} (95 % interval "
             f"{percent(low)} to {percent(high)}; the highest of a sweep is a little too high), "
             f"test accuracy {test}.",
@@ -106,8 +108,8 @@ def card(run: pd.Series[Any], job: Job) -> str:
             f"{show(values.learning_rate_decay)}, batch {values.batch_size}, best epoch "
             f"{run['best_epoch']} of {values.num_epochs}, seed {values.seed}, {values.dtype}.",
             f"- Input: images (n, {height}, {width}, {channels}) of raw pixels, whole numbers from "
-            f"0 to {kind.largest}. Output: `class` and `probabilities`, in the order "
-            f"{', '.join(kind.classes)}.",
+            f"0 to {raw.largest}. Output: `class` and `probabilities`, in the order "
+            f"{', '.join(raw.classes)}.",
             "- Limits: it knows these classes alone and names one of them for any image; its "
             "probabilities are not calibrated; images unlike the training ones (size, position, "
             "brightness) mislead it.",

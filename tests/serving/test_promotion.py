@@ -20,7 +20,7 @@ import requests
 
 from pipeline.analysis.choice import ReportError, load_weights, rank, tabulate
 from pipeline.data.dataset import as_images
-from pipeline.data.kinds import find_kind
+from pipeline.data.kinds import read_raw
 from pipeline.data.load import load_test
 from pipeline.nn.model import predict
 from pipeline.serving.promotion import find, main, promote
@@ -44,7 +44,7 @@ def ranking(store: Store, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFr
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     """The real test images as they are in the file."""
-    return as_images(find_kind("digits").read_test(DIGITS).pixels, SHAPE)
+    return as_images(np.concatenate([*read_raw(DIGITS).read_test().rows.pieces()]), SHAPE)
 
 
 @pytest.fixture(scope="module")

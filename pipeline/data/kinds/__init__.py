@@ -1,6 +1,7 @@
 """The registry of dataset kinds: each module in this package defines one.
 
-To add a kind, add a module here that defines `KIND`, and `conf/data/<module>.yaml`.
+To add a kind, add a module here with a function `read(config: DataConfig) -> RawDataset`, and
+`conf/data/<module>.yaml` with the values that the function uses.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import functools
 import importlib
 import pkgutil
 
-from pipeline.data.raw import Kind
+from pipeline.config import DataConfig
+from pipeline.data.raw import RawDataset
 from pipeline.errors import DataError
 
 
@@ -19,13 +21,13 @@ def kind_names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def find_kind(name: str) -> Kind:
-    """Return the kind of dataset with this name.
+def read_raw(config: DataConfig) -> RawDataset:
+    """Read a dataset with the module of its kind.
 
     Raises:
-        DataError: there is no such kind.
+        DataError: there is no such kind, or the module refuses the dataset.
     """
-    if name not in kind_names():
-        raise DataError(f"data.name must be one of {', '.join(kind_names())}, not {name!r}")
-    kind: Kind = importlib.import_module(f"{__name__}.{name}").KIND
-    return kind
+    if config.kind not in kind_names():
+        raise DataError(f"data.kind must be one of {', '.join(kind_names())}, not {config.kind!r}")
+    raw: RawDataset = importlib.import_module(f"{__name__}.{config.kind}").read(config)
+    return raw

@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import numpy as np
-
 from pipeline.config import DataConfig
-from pipeline.data.cifar import Layout, parse_batch, read_archive
+from pipeline.data.cifar import IMAGE_SHAPE, Batch, Layout, as_split, parse_batch, read_archive
 from pipeline.data.download import data_folder, missing_files, require_files
 from pipeline.data.files import read_file
-from pipeline.data.raw import Kind, RawDataset, Split
+from pipeline.data.raw import RawDataset
 from pipeline.errors import DataError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -26,7 +24,12 @@ CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 LAYOUT = Layout(label_bytes=1, num_classes=10, max_rows=10_000, num_files=6)
 
 
-def _read(config: DataConfig) -> RawDataset:
+def read(config: DataConfig) -> RawDataset:
+    """Read the five training batches.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
     batches = _read_batches(config, TRAIN)
     sizes = [len(batch.labels) for batch in batches]
     # A batch that was cut between two rows looks valid.
@@ -35,15 +38,16 @@ def _read(config: DataConfig) -> RawDataset:
             f"the five training batches of CIFAR-10 have different numbers of images ({sizes}): "
             "replace them with the published files"
         )
-    pixels, labels = zip(*batches[:4], strict=True)
-    return RawDataset(Split(np.concatenate(pixels), np.concatenate(labels)), batches[4])
+    return RawDataset(
+        classes=tuple(CLASSES.split(",")),
+        train=as_split(*batches[:4]),
+        val=as_split(batches[4]),
+        read_test=lambda: as_split(*_read_batches(config, TEST)),
+        image_shape=IMAGE_SHAPE,
+    )
 
 
-def _read_test(config: DataConfig) -> Split:
-    return _read_batches(config, TEST)[0]
-
-
-def _read_batches(config: DataConfig, names: Sequence[str]) -> list[Split]:
+def _read_batches(config: DataConfig, names: Sequence[str]) -> list[Batch]:
     """Read batches from the archive, or from the folder of unpacked files."""
     folder = data_folder(config, [ARCHIVE], [ARCHIVE])
     if not missing_files(folder, [ARCHIVE]):
@@ -54,12 +58,3 @@ def _read_batches(config: DataConfig, names: Sequence[str]) -> list[Split]:
     require_files(folder, names, f"{', '.join(TRAIN + TEST)} or {ARCHIVE}")
     paths = [folder / name for name in names]
     return [parse_batch(read_file(path, LAYOUT.batch_bytes), path, LAYOUT) for path in paths]
-
-
-KIND = Kind(
-    classes=tuple(CLASSES.split(",")),
-    image_shape=(32, 32, 3),
-    largest=255,
-    read=_read,
-    read_test=_read_test,
-)

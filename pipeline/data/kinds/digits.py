@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import DataConfig
-from pipeline.data.raw import Kind, RawDataset, Split
+from pipeline.data.raw import RawDataset, Rows, Split
 from pipeline.data.splits import deal
 
 PARTS = 5  # three fifths train, one validates, one tests
 
 
-def _read(_: DataConfig) -> RawDataset:
-    return RawDataset(_parts(0, 1, 2), _parts(3))
-
-
-def _read_test(_: DataConfig) -> Split:
-    return _parts(4)
+def read(_: DataConfig) -> RawDataset:
+    """Read the images and split them."""
+    return RawDataset(
+        classes=tuple("0123456789"),
+        train=_parts(0, 1, 2),
+        val=_parts(3),
+        read_test=lambda: _parts(4),
+        image_shape=(8, 8, 1),
+        largest=16,
+    )
 
 
 def _parts(*numbers: int) -> Split:
@@ -35,13 +39,4 @@ def _all_images() -> Split:
     assert package is not None and package.submodule_search_locations
     path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     rows = np.loadtxt(path, np.uint8, delimiter=",")
-    return Split(rows[:, :-1], rows[:, -1])
-
-
-KIND = Kind(
-    classes=tuple("0123456789"),
-    image_shape=(8, 8, 1),
-    largest=16,
-    read=_read,
-    read_test=_read_test,
-)
+    return Split(Rows.of(rows[:, :-1]), rows[:, -1])

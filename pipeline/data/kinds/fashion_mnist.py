@@ -6,35 +6,49 @@ class.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.config import DataConfig
 from pipeline.data.download import data_folder, require_files
 from pipeline.data.files import damaged
 from pipeline.data.idx import read_idx
-from pipeline.data.raw import Kind, RawDataset, Split
+from pipeline.data.raw import RawDataset, Rows, Split
 from pipeline.data.splits import deal
 from pipeline.errors import DataError
 
 TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 TEST = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+Bytes = NDArray[np.uint8]
 PARTS = 6  # five sixths of the training files train, one validates
 
 
-def _read(config: DataConfig) -> RawDataset:
-    images = _read_files(config, TRAIN)
-    if len(images.labels) < PARTS:
-        raise DataError(
-            f"{TRAIN[0]} has {len(images.labels)} images; splitting it needs at least {PARTS}"
-        )
-    part = deal(images.labels, PARTS)
-    return RawDataset(images.select(part < PARTS - 1), images.select(part == PARTS - 1))
+def read(config: DataConfig) -> RawDataset:
+    """Read the training files.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    pixels, labels = _read_files(config, TRAIN)
+    if len(labels) < PARTS:
+        raise DataError(f"{TRAIN[0]} has {len(labels)} images; splitting it needs at least {PARTS}")
+    images, part = Split(Rows.of(pixels), labels), deal(labels, PARTS)
+    return RawDataset(
+        classes=tuple(CLASSES.split(",")),
+        train=images.select(part < PARTS - 1),
+        val=images.select(part == PARTS - 1),
+        read_test=lambda: _read_test(config),
+        image_shape=(28, 28, 1),
+    )
 
 
 def _read_test(config: DataConfig) -> Split:
-    return _read_files(config, TEST)
+    pixels, labels = _read_files(config, TEST)
+    return Split(Rows.of(pixels), labels)
 
 
-def _read_files(config: DataConfig, names: tuple[str, str]) -> Split:
+def _read_files(config: DataConfig, names: tuple[str, str]) -> tuple[Bytes, Bytes]:
     files = TRAIN + TEST
     folder = data_folder(config, files, names)
     require_files(folder, names, ", ".join(files))
@@ -44,13 +58,4 @@ def _read_files(config: DataConfig, names: tuple[str, str]) -> Split:
         raise damaged(labels_path, f"{len(labels)} labels for {len(pixels)} images")
     if labels.max() > 9:
         raise damaged(labels_path, f"label {labels.max()} is outside 0 to 9")
-    return Split(pixels.reshape(len(pixels), -1), labels)
-
-
-KIND = Kind(
-    classes=tuple(CLASSES.split(",")),
-    image_shape=(28, 28, 1),
-    largest=255,
-    read=_read,
-    read_test=_read_test,
-)
+    return pixels.reshape(len(pixels), -1), labels
