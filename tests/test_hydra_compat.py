@@ -16,12 +16,12 @@ BASIC = "hydra._internal.core_plugins.basic_sweeper"
     ("module", "path", "parameters"),
     [
         (LOADER, "ConfigLoaderImpl._apply_overrides_to_config", ["overrides", "cfg"]),
-        (LOADER, "get_overrides_dirname", ["overrides", "kv_sep", "item_sep", "exclude_keys"]),
+        (LOADER, "get_overrides_dirname", ["overrides", "exclude_keys", "item_sep", "kv_sep"]),
         (BASIC, "BasicSweeper.split_arguments", ["overrides", "max_batch_size"]),
         (BASIC, "BasicSweeper.sweep", ["self", "arguments"]),
         (BASIC, "BasicSweeper.validate_batch_is_legal", ["self", "batch"]),
         ("hydra._internal.utils", "get_args_parser", []),
-        ("hydra.core.hydra_config", "HydraConfig.instance", []),
+        ("hydra.core.hydra_config", "HydraConfig.instance", ["args", "kwargs"]),
         ("omegaconf._utils", "OmegaConfDumper.str_representer", ["dumper", "data"]),
     ],
 )
