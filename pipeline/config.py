@@ -1,137 +1,228 @@
-"""What a job is: its values, checked before anything is trained."""
+"""The configuration: typed values, each with its bounds and its meaning in one place.
+
+`conf/` holds the same keys with their values; Hydra composes them, and `parse_job`,
+`parse_launcher` and the other functions here check them. The hyperparameters are in
+`pipeline.hyperparameters`.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from pipeline.errors import ConfigError
+from pipeline.hyperparameters import Hyperparameters as Hyperparameters
+from pipeline.validation import checked, parse
 
 
-@dataclass(frozen=True)
-class Hyperparameters:
-    """All that decides a model's numbers, besides the data (DESIGN.md, "The model").
-
-    Raises:
-        ConfigError: a value has the wrong type or is out of range.
-    """
-
-    hidden_size: int
-    l2_reg: float
-    learning_rate: float
-    learning_rate_decay: float
-    batch_size: int
-    num_epochs: int
-    weight_std: float
-    seed: int
-    dtype: str
-    momentum: float  # μ of v ← μ v − η dW, W ← W + v
-    dropout: float  # share of hidden units that are off in a training step
-    flip: bool  # mirror each training image, left to right, every other time
-
-    def __post_init__(self) -> None:
-        for name in ("hidden_size", "batch_size", "num_epochs"):
-            check_whole(name, getattr(self, name), least=1)
-        check_whole("seed", self.seed, least=0)
-        for name in ("l2_reg", "weight_std"):
-            check_real(name, getattr(self, name), zero=True)
-        for name in ("learning_rate", "learning_rate_decay"):
-            check_real(name, getattr(self, name), zero=False)
-        for name in ("momentum", "dropout"):
-            check_real(name, getattr(self, name), zero=True)
-            if getattr(self, name) >= 1:
-                raise ConfigError(f"{name} must be below 1, not {getattr(self, name)!r}")
-        if not isinstance(self.flip, bool):
-            raise ConfigError(f"flip must be true or false, not {self.flip!r}")
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigError(f"dtype must be float32 or float64, not {self.dtype!r}")
-
-    @property
-    def batches(self) -> tuple[int, int, bool]:
-        """Equal for jobs that share every mini-batch: one population."""
-        return self.batch_size, self.seed, self.flip
-
-
+@checked
 @dataclass(frozen=True)
 class DataConfig:
-    """Which dataset, where its files are, and how it is split and scaled.
+    """The group `data`: the dataset, its files, its split and its scaling.
 
     Each kind of dataset uses some of these values. `conf/data/<kind>.yaml` lists them.
+
+    Raises:
+        ConfigError: val_fraction and test_fraction leave no rows for training.
     """
 
-    name: str  # of the MLflow experiment and of the registered model
-    dir: str | None = None  # a folder that holds the files; None: the cache folder of downloads
-    url: str | None = None  # the address of the folder that holds `files`; None: no download
-    files: Mapping[str, str] = field(default_factory=dict)  # file name → checksum ("md5:…")
-    kind: str = ""  # a module of pipeline.data.kinds; "": the name
-    file: str | None = None  # one file that holds the dataset
-    target: str | None = None  # the column of the labels, or a function as module:function
-    group: str | None = None  # the column whose equal values stay in one split
-    val_fraction: float = 0.2  # of the rows
-    test_fraction: float = 0.2  # of the rows; 0: no test split
-    split_seed: int = 0
-    scaling: str = "standard"  # pixels, standard or none
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            pattern=r"\S",
+            description="name of the dataset, of its MLflow experiment and of its registered model",
+        ),
+    ]
+    dir: Annotated[
+        str | None,
+        Field(description="a folder that holds the files; null: the cache folder, and a download"),
+    ] = None
+    url: Annotated[
+        str | None, Field(description="the folder to download from; null: nothing to download")
+    ] = None
+    files: Annotated[
+        Mapping[str, str],
+        Field(description="checksums of the published files, as md5:… or sha256:…, by file name"),
+    ] = field(default_factory=dict)
+    kind: Annotated[
+        str, Field(description='a module of pipeline.data.kinds; "": the one called as `name`')
+    ] = ""
+    file: Annotated[str | None, Field(description="one file that holds the dataset")] = None
+    target: Annotated[
+        str | None,
+        Field(description="the column of the labels, or a function as module:function"),
+    ] = None
+    group: Annotated[
+        str | None, Field(description="a column whose equal values stay in one split")
+    ] = None
+    val_fraction: Annotated[float, Field(gt=0, description="validation share of the rows")] = 0.2
+    test_fraction: Annotated[
+        float, Field(ge=0, description="test share of the rows; 0: no test split")
+    ] = 0.2
+    split_seed: Annotated[int, Field(ge=0, description="seed of the split")] = 0
+    scaling: Annotated[
+        Literal["pixels", "standard", "none"],
+        Field(
+            description="pixels: divide by the largest pixel and subtract the training mean; "
+            "standard: mean 0 and deviation 1; none"
+        ),
+    ] = "standard"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise ConfigError(f"data.name must be the name of a dataset, not {self.name!r}")
         object.__setattr__(self, "kind", self.kind or self.name)
-        if not isinstance(self.kind, str):
-            raise ConfigError(f"data.kind must be the name of a kind, not {self.kind!r}")
-        for key in ("dir", "url", "file", "target", "group"):
-            if not isinstance(getattr(self, key), str | None):
-                raise ConfigError(f"data.{key} must be text or null, not {getattr(self, key)!r}")
-        check_real("data.val_fraction", self.val_fraction, zero=False)
-        check_real("data.test_fraction", self.test_fraction, zero=True)
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError(
                 f"data.val_fraction={self.val_fraction} and data.test_fraction="
                 f"{self.test_fraction} leave no rows for training: their sum must be below 1"
             )
-        check_whole("data.split_seed", self.split_seed, least=0)
-        if self.scaling not in ("pixels", "standard", "none"):
-            raise ConfigError(
-                f"data.scaling must be pixels, standard or none, not {self.scaling!r}"
-            )
-        if not isinstance(self.files, Mapping) or not all(map(_is_text, self.files.values())):
-            raise ConfigError(f"data.files must map file names to checksums, not {self.files!r}")
 
 
+@checked
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where MLflow keeps the runs."""
+    """The group `tracking`: where MLflow keeps the runs, and what is reused."""
 
-    uri: str
-    experiment: str
-    reuse: bool  # whether a finished run with the same fingerprint takes the place of training
-    checkpoint_minutes: float  # between two checkpoints of a model that trains
+    uri: Annotated[
+        str,
+        Field(min_length=1, pattern=r"\S", description="the MLflow store: sqlite:///… or http://…"),
+    ]
+    experiment: Annotated[
+        str, Field(min_length=1, pattern=r"\S", description="the MLflow experiment of the runs")
+    ]
+    reuse: Annotated[
+        bool,
+        Field(description="whether a finished run of that experiment replaces an equal job"),
+    ]
+    checkpoint_minutes: Annotated[
+        float,
+        Field(gt=0, description="minutes between two checkpoints, from which a sweep resumes"),
+    ]
 
-    def __post_init__(self) -> None:
-        for key in ("uri", "experiment"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or not value.strip():
-                raise ConfigError(f"tracking.{key} must be a text that is not empty, not {value!r}")
-        if not isinstance(self.reuse, bool):
-            raise ConfigError(f"tracking.reuse must be true or false, not {self.reuse!r}")
-        check_real("tracking.checkpoint_minutes", self.checkpoint_minutes, zero=False)
+
+@checked
+@dataclass(frozen=True)
+class HalvingConfig:
+    """The group `hydra.launcher.halving`: successive halving."""
+
+    factor: Annotated[
+        int | None,
+        Field(ge=2, description="1 of so many configurations survives a rung; null: no rungs"),
+    ]
+    min_epochs: Annotated[
+        int,
+        Field(ge=1, description="epochs before the first rung; each next one is factor × later"),
+    ]
+
+
+@checked
+@dataclass(frozen=True)
+class LauncherConfig:
+    """The group `hydra.launcher` of the population launcher."""
+
+    shards: Annotated[
+        int | None,
+        Field(ge=1, description="shards that train at the same time; null: one per core"),
+    ]
+    max_memory: Annotated[
+        float | None,
+        Field(gt=0, description="GB for data and weights; null: 60 % of the free memory"),
+    ]
+    halving: Annotated[HalvingConfig, Field(description="successive halving")]
+    backend: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="joblib: train on this machine; dask: on the workers of a cluster "
+            "(docs/cluster.md)",
+        ),
+    ]
+    scheduler: Annotated[
+        str | None,
+        Field(description="address of the Dask scheduler for backend=dask: tcp://HOST:PORT"),
+    ]
+    dry_run: Annotated[
+        bool, Field(description="whether to print the plan of the sweep and train nothing")
+    ]
+
+    @property
+    def memory(self) -> int | None:
+        """`max_memory` in bytes."""
+        return None if self.max_memory is None else int(self.max_memory * 1e9)
+
+    @property
+    def halving_rule(self) -> Halving | None:
+        """The rule of successive halving; None: all configurations train to their end."""
+        if self.halving.factor is None:
+            return None
+        return Halving(self.halving.factor, self.halving.min_epochs)
+
+
+@checked
+@dataclass(frozen=True)
+class OptunaConfig:
+    """The group `hydra.sweeper` of hydra/sweeper=optuna."""
+
+    sampler: Annotated[
+        Literal["tpe", "cmaes", "qmc", "random", "grid"],
+        Field(
+            description="tpe; cmaes (intervals and ranges only); qmc (quasi-random); random; grid "
+            "(no intervals)"
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Field(ge=0, description="seed of the sampler: the same command gives the same trials"),
+    ]
+    n_trials: Annotated[
+        int, Field(ge=1, description="trials of the study, those of an earlier start included")
+    ]
+    batch_size: Annotated[
+        int, Field(ge=1, description="trials that are chosen, and then trained, together")
+    ]
+    study: Annotated[
+        str | None,
+        Field(description="name of the study; null: a name made from the search itself"),
+    ]
+    storage: Annotated[
+        str, Field(min_length=1, description="the database in which Optuna keeps the study")
+    ]
+    metric: Annotated[
+        Literal["best_val_acc"], Field(description="the objective, which is that of the report")
+    ]
+    direction: Annotated[Literal["maximize"], Field(description="of the objective")]
+    params: Annotated[
+        Mapping[str, Any],
+        Field(
+            description="spaces by key, as on the command line: 1,2 or range(1,9) or "
+            "interval(0,1) or tag(log, interval(1e-4,1))"
+        ),
+    ]
+
+
+@checked
+@dataclass(frozen=True)
+class GridConfig:
+    """The group `hydra.sweeper` of hydra/sweeper=grid."""
+
+    max_batch_size: Annotated[
+        int | None, Field(ge=1, description="jobs per call of the launcher; null: all jobs")
+    ]
+    params: Annotated[
+        Mapping[str, Any],
+        Field(description="values to sweep by key, as on the command line; null: none"),
+    ]
 
 
 @dataclass(frozen=True)
 class Halving:
-    """How many configurations stay at a rung, and when.
+    """The rule of successive halving, from a checked `HalvingConfig`."""
 
-    Raises:
-        ConfigError: a value is not a whole number, or too small.
-    """
-
-    factor: int  # one of so many configurations stays
-    min_epochs: int  # before the first rung; each rung is `factor` times later than the one before
-
-    def __post_init__(self) -> None:
-        check_whole("hydra.launcher.halving.factor", self.factor, least=2)
-        check_whole("hydra.launcher.halving.min_epochs", self.min_epochs, least=1)
+    factor: int  # 1 of so many configurations survives a rung
+    min_epochs: int  # before the first rung
 
     def rungs(self, num_epochs: int) -> list[int]:
         """The epochs after which configurations that train for `num_epochs` are compared."""
@@ -142,8 +233,8 @@ class Halving:
             epoch *= self.factor
         return found
 
-    def kept(self, configurations: int) -> int:
-        """How many of so many stay at a rung."""
+    def num_survivors(self, configurations: int) -> int:
+        """How many of so many configurations survive a rung."""
         return -(-configurations // self.factor)
 
 
@@ -162,42 +253,60 @@ class Job:
 
 
 def parse_job(values: Mapping[str, Any]) -> Job:
-    """Build a job from a composed configuration (plain dicts, interpolations resolved).
+    """Check a composed configuration (plain dicts, interpolations resolved).
 
     Raises:
-        ConfigError: a key is unknown or missing, or a value has the wrong type or range.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
     groups = ("data", "tracking")
-    keys = [item.name for item in fields(Hyperparameters)] + list(groups)
+    keys = [each.name for each in fields(Hyperparameters)] + list(groups)
     for key in values:
         if key not in keys:
             raise ConfigError(f"unknown key {key}: the keys are {', '.join(keys)}")
     flat = {key: value for key, value in values.items() if key not in groups}
     return Job(
-        hyperparameters=_build(Hyperparameters, flat, ""),
+        hyperparameters=parse(Hyperparameters, flat),
         data=parse_data(values.get("data")),
         tracking=parse_tracking(values.get("tracking")),
     )
 
 
 def parse_data(values: Any) -> DataConfig:
-    """Build the group `data` of a composed configuration.
+    """Check the group `data`.
 
     Raises:
-        ConfigError: a key is unknown or missing, or a value has the wrong type.
+        ConfigError: as in `parse_job`.
     """
-    data: DataConfig = _build(DataConfig, values, "data.")
-    return data
+    return parse(DataConfig, values, "data.")
 
 
 def parse_tracking(values: Any) -> TrackingConfig:
-    """Build the group `tracking` of a composed configuration.
+    """Check the group `tracking`.
 
     Raises:
-        ConfigError: a key is unknown or missing, or a value has the wrong type.
+        ConfigError: as in `parse_job`.
     """
-    tracking: TrackingConfig = _build(TrackingConfig, values, "tracking.")
-    return tracking
+    return parse(TrackingConfig, values, "tracking.")
+
+
+def parse_launcher(values: Mapping[str, Any]) -> LauncherConfig:
+    """Check the group `hydra.launcher` of the population launcher.
+
+    Raises:
+        ConfigError: as in `parse_job`.
+    """
+    prefix = "hydra.launcher."
+    halving = parse(HalvingConfig, values.get("halving"), f"{prefix}halving.")
+    return parse(LauncherConfig, {**values, "halving": halving}, prefix)
+
+
+def parse_optuna(values: Mapping[str, Any]) -> OptunaConfig:
+    """Check the group `hydra.sweeper` of hydra/sweeper=optuna.
+
+    Raises:
+        ConfigError: as in `parse_job`.
+    """
+    return parse(OptunaConfig, values, "hydra.sweeper.")
 
 
 def check_batch_size(job: Hyperparameters, num_train: int) -> None:
@@ -211,39 +320,6 @@ def check_batch_size(job: Hyperparameters, num_train: int) -> None:
             f"batch_size={job.batch_size} is larger than the training set of {num_train} images: "
             f"use at most {num_train}"
         )
-
-
-def _build(cls: type[Any], values: Any, prefix: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.')} must be a group of values, not {values!r}")
-    known = fields(cls)
-    keys = [item.name for item in known]
-    for key in values:
-        if key not in keys:
-            raise ConfigError(f"unknown key {prefix}{key}: the keys are {', '.join(keys)}")
-    for item in known:
-        key = item.name
-        if key not in values and item.default is MISSING and item.default_factory is MISSING:
-            raise ConfigError(f"{prefix}{key} is missing: set it with {prefix}{key}=…")
-    return cls(**values)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`, as a ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
-def check_real(name: str, value: Any, *, zero: bool) -> None:
-    """Refuse what is not a finite number above 0, or 0 if `zero`, as a ConfigError."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        bound = "of at least 0" if zero else "above 0"
-        raise ConfigError(f"{name} must be a finite number {bound}, not {value!r}")
 
 
 def short(value: float) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import joblib
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._jobs import close_job, open_job, sweep_folder_errors, task_part
-from pipeline.config import Halving, check_real, check_whole, parse_job
+from pipeline.config import LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.plan import start_workers
 from pipeline.execution.run import dry_run, train_jobs
@@ -42,24 +43,23 @@ def launch(
     composer = Composer(launcher.hydra_context.config_loader, launcher.config)
     configs = [composer.compose(overrides) for overrides in job_overrides]
     with one_sentence():
-        cores, memory, halving = limits(launcher)
-        if launcher.dry_run:
+        values = launcher_config(launcher)
+        if values.dry_run:
             jobs = [parse_job(plain_values(task_part(config))) for config in configs]
-            print(*dry_run(jobs, cores, memory, halving), sep="\n")
+            print(*dry_run(jobs, _cores(values), values.memory, values.halving_rule), sep="\n")
             return []
-        with _elsewhere(launcher, memory) as elsewhere:
-            return _train(launcher, configs, initial_job_idx, cores, memory, halving, elsewhere)
+        with _elsewhere(launcher, values.memory) as elsewhere:
+            return _train(launcher, configs, initial_job_idx, values, elsewhere)
 
 
 def _train(
     launcher: PopulationLauncher,
     configs: Sequence[DictConfig],
     initial_job_idx: int,
-    cores: int,
-    memory: int | None,
-    halving: Halving | None,
+    values: LauncherConfig,
     elsewhere: Backend | None,
 ) -> list[JobReturn]:
+    cores = _cores(values)
     # Slow starts run in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
     if elsewhere is None:
@@ -79,36 +79,33 @@ def _train(
     with reraise_pending_signal():
         where = run_context(launcher.config, launcher.config.hydra)
         specs = [spec for spec, _ in jobs]
-        runs = train_jobs(specs, where, cores, memory, halving, elsewhere)
+        runs = train_jobs(specs, where, cores, values.memory, values.halving_rule, elsewhere)
     for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
         close_job(config, job_return, run, context)
     return [job_return for _, job_return in jobs]
 
 
-def limits(launcher: PopulationLauncher) -> tuple[int, int | None, Halving | None]:
-    """Shards at once, bytes of memory, and which jobs stop early.
+def _cores(values: LauncherConfig) -> int:
+    """How many shards train at the same time."""
+    return values.shards or int(joblib.cpu_count())
+
+
+def launcher_config(launcher: PopulationLauncher) -> LauncherConfig:
+    """The checked values of hydra.launcher.
 
     Raises:
-        ConfigError: a value of hydra.launcher is wrong.
+        ConfigError: a value is wrong, or does not fit the backend.
     """
-    if launcher.shards is not None:
-        check_whole("hydra.launcher.shards", launcher.shards, least=1)
-    if launcher.max_memory is not None:
-        check_real("hydra.launcher.max_memory", launcher.max_memory, zero=False)
-    halving = None
-    if launcher.halving is not None and not OmegaConf.is_dict(launcher.halving):
-        raise ConfigError(
-            f"hydra.launcher.halving has values of its own, and cannot be {launcher.halving}: "
-            "set hydra.launcher.halving.factor"
-        )
-    if launcher.halving is not None and launcher.halving.factor is not None:
-        halving = Halving(launcher.halving.factor, launcher.halving.min_epochs)
-    _check_backend(launcher, halving)
-    memory = None if launcher.max_memory is None else int(launcher.max_memory * 1e9)
-    return launcher.shards or joblib.cpu_count(), memory, halving
+    names = [field.name for field in fields(LauncherConfig)]
+    values = {name: getattr(launcher, name) for name in names}
+    if isinstance(launcher.halving, DictConfig):
+        values["halving"] = plain_values(launcher.halving)
+    config = parse_launcher(values)
+    _check_backend(config)
+    return config
 
 
-def _check_backend(launcher: PopulationLauncher, halving: Halving | None) -> None:
+def _check_backend(launcher: LauncherConfig) -> None:
     """Refuse an unknown backend, and values that do not apply to the chosen one.
 
     Raises:
@@ -118,7 +115,7 @@ def _check_backend(launcher: PopulationLauncher, halving: Halving | None) -> Non
         raise ConfigError(
             f"hydra.launcher.backend must be joblib or dask, not {launcher.backend!r}"
         )
-    if launcher.backend == "dask" and not isinstance(launcher.scheduler, str):
+    if launcher.backend == "dask" and launcher.scheduler is None:
         raise ConfigError(
             "hydra.launcher.backend=dask needs the address of a scheduler: "
             "set hydra.launcher.scheduler=tcp://HOST:PORT"
@@ -127,7 +124,7 @@ def _check_backend(launcher: PopulationLauncher, halving: Halving | None) -> Non
         raise ConfigError(
             "hydra.launcher.shards applies only to backend=joblib; Dask runs one shard per worker"
         )
-    if launcher.backend == "dask" and halving is not None:
+    if launcher.backend == "dask" and launcher.halving_rule is not None:
         raise ConfigError(
             "hydra.launcher.halving applies only to backend=joblib, because on a cluster the "
             "shards of a sweep do not wait for each other at a rung"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from hydra_plugins.population._core import one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors, task_part
 from hydra_plugins.search._space import split
-from pipeline.config import check_whole, parse_job
+from pipeline.config import OptunaConfig, parse_job, parse_optuna
 from pipeline.errors import ConfigError
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds
@@ -51,9 +52,9 @@ def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Sear
         import optuna  # noqa: F401
     except ImportError:
         raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'") from None
-    _check_values(sweeper)
+    values = _checked_values(sweeper)
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
-    texts = [f"{key}={value}" for key, value in sweeper.params.items()]
+    texts = [f"{key}={value}" for key, value in values.params.items()]
     space, fixed = split(parser.parse_overrides([*texts, *arguments]))
     config = sweeper.config
     shared = {
@@ -62,34 +63,26 @@ def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Sear
         if key not in space and not OmegaConf.is_config(config[key])
     }
     shared |= {"data.name": OmegaConf.select(config, "data.name")}
-    settings = sweeper.sampler, sweeper.seed, sweeper.n_trials, sweeper.batch_size
+    settings = values.sampler, values.seed, values.n_trials, values.batch_size
     return Search(space, shared, *settings), fixed
 
 
-def _check_values(sweeper: OptunaSweeper) -> None:
-    """Check the values of hydra.sweeper.
+def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
+    """The checked values of hydra.sweeper.
 
     Raises:
         ConfigError: one is wrong.
     """
-    if not isinstance(sweeper.params, Mapping):
-        raise ConfigError(
-            f"hydra.sweeper.params must map keys to spaces, not be {sweeper.params!r}"
-        )
-    for key, only in (("metric", "best_val_acc"), ("direction", "maximize")):
-        if getattr(sweeper, key) != only:
-            raise ConfigError(
-                f"hydra.sweeper.{key} must be {only}, not {getattr(sweeper, key)}: the report "
-                "chooses by that too"
-            )
     halving = sweeper.config.hydra.launcher.get("halving")
     if OmegaConf.is_config(halving) and halving.get("factor") is not None:
         raise ConfigError(
             "hydra.launcher.halving applies only to a grid: a search trains its trials in batches, "
             "and only those of one batch could be compared at a rung"
         )
-    for key, least in (("seed", 0), ("n_trials", 1), ("batch_size", 1)):
-        check_whole(f"hydra.sweeper.{key}", getattr(sweeper, key), least)
+    values = {field.name: getattr(sweeper, field.name) for field in fields(OptunaConfig)}
+    if OmegaConf.is_config(sweeper.params):
+        values["params"] = OmegaConf.to_container(sweeper.params)
+    return parse_optuna(values)
 
 
 def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[Sequence[JobReturn]]:

@@ -72,7 +72,7 @@ def _halved(
     before = 0
     for rung in (*rungs, most):
         share += staying / configurations * (rung - before) / most
-        before, staying = rung, halving.kept(staying)
+        before, staying = rung, halving.num_survivors(staying)
         left.append(staying)
     return rungs, left[:-1], share
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.config import Hyperparameters
+from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.nn.history import VERSION
 
 
@@ -21,7 +22,11 @@ def fingerprint(hyperparameters: Hyperparameters, digest: str) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    values = {key: _canonical(value) for key, value in asdict(hyperparameters).items()}
+    values = {
+        key: _canonical(value)
+        for key, value in asdict(hyperparameters).items()
+        if HYPERPARAMETERS[key].is_hashed(value)
+    }
     text = json.dumps([VERSION, digest, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

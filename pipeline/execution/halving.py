@@ -30,7 +30,7 @@ def leaving(race: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]
         else:
             configurations[replace(run.hyperparameters, seed=0)].append(run)
     ranking = sorted(configurations.values(), key=lambda runs: _key(runs, rung), reverse=True)
-    staying = ranking[: halving.kept(len(ranking))]
+    staying = ranking[: halving.num_survivors(len(ranking))]
     lower = ranking[len(staying) :] + [runs for runs in staying if _mean_key(runs, rung) == WORST]
     return early + [run for runs in lower for run in runs]
 

@@ -19,7 +19,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from examples.cluster.servers import Cluster, dask, free_port
-from hydra_plugins.population._core import limits
+from hydra_plugins.population._core import launcher_config
 from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline import shutdown
 from pipeline.config import DataConfig, Hyperparameters
@@ -159,7 +159,7 @@ def test_a_backend_that_cannot_be_is_refused(values: dict[str, Any], said: str) 
     usual = {"shards": None, "max_memory": None, "dry_run": False, "halving": WHOLE}
     launcher = PopulationLauncher(**usual | {"backend": "joblib", "scheduler": None} | values)
     with pytest.raises(ConfigError, match=said):
-        limits(launcher)
+        launcher_config(launcher)
 
 
 @pytest.mark.parametrize(

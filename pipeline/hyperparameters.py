@@ -1,0 +1,154 @@
+"""The hyperparameters of a model. Each one is described here and nowhere else.
+
+The annotations of `Hyperparameters` give the type, the bounds and the meaning of a value; its
+`Traits` give the rest. Validation, --help, conf/schema.json, the fingerprint, suggestions, the
+headings of the report and the model card read this description.
+
+To add a hyperparameter, add a field at the end of `Hyperparameters`, with the value that changes
+nothing as its default. Runs that are older than the field then keep their meaning and their
+fingerprint. Add the value to conf/config.yaml, use it in pipeline/nn/, test it, and run
+`make schema`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+import annotated_types
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from pipeline.validation import annotation, checked, description, metadata
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the project knows of a hyperparameter besides its type, bounds and meaning."""
+
+    default: Any  # the value in conf/config.yaml
+    heading: str = ""  # in tables and charts; "": the name
+    has_edge: bool = True  # whether a value beyond the tried ones may be better than all of them
+    largest_useful: float = math.inf  # a suggestion goes no further
+    always_hashed: bool = False  # in the fingerprint even where it has its neutral value
+
+
+@checked
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Everything that determines a model's numbers besides the data.
+
+    Raises:
+        pydantic.ValidationError: a value has the wrong type or is out of range.
+    """
+
+    hidden_size: Annotated[
+        int, Field(ge=1, description="H, units of the hidden layer"), Traits(128, heading="H")
+    ]
+    l2_reg: Annotated[
+        float,
+        Field(ge=0, description="λ, strength of the L2 penalty λ ΣW1² + λ ΣW2²"),
+        Traits(1e-4, heading="λ"),
+    ]
+    learning_rate: Annotated[
+        float,
+        Field(gt=0, description="learning rate of the first epoch"),
+        Traits(0.1, heading="lr"),
+    ]
+    learning_rate_decay: Annotated[
+        float,
+        Field(gt=0, description="factor on the learning rate after each epoch"),
+        Traits(0.95, largest_useful=1),
+    ]
+    batch_size: Annotated[int, Field(ge=1, description="images per step of SGD"), Traits(100)]
+    num_epochs: Annotated[
+        int, Field(ge=1, description="passes over the training images"), Traits(30)
+    ]
+    weight_std: Annotated[
+        float, Field(ge=0, description="standard deviation of the initial weights"), Traits(0.1)
+    ]
+    seed: Annotated[
+        int,
+        Field(ge=0, description="seed of the initial weights and of the order of the images"),
+        Traits(0, has_edge=False),
+    ]
+    dtype: Annotated[
+        Literal["float32", "float64"],
+        Field(description="float32 or float64, the type of weights and images"),
+        Traits("float32", has_edge=False),
+    ]
+    momentum: Annotated[
+        float,
+        Field(ge=0, lt=1, description="μ of v ← μ v − η dW, W ← W + v; 0 is plain SGD"),
+        Traits(0, always_hashed=True),
+    ] = 0
+    dropout: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of hidden units that each training step turns off"),
+        Traits(0, always_hashed=True),
+    ] = 0
+    flip: Annotated[
+        bool,
+        Field(
+            description="whether to mirror training images left to right, each with probability "
+            "0.5, anew in every epoch"
+        ),
+        Traits(False, has_edge=False, always_hashed=True),
+    ] = False
+
+    @property
+    def batches(self) -> tuple[int, int, bool]:
+        """Equal for jobs that share every mini-batch: one population."""
+        return self.batch_size, self.seed, self.flip
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """The description of one hyperparameter, in the form that other modules read."""
+
+    name: str
+    type: type  # int, float, bool or str
+    label: str  # what it means
+    traits: Traits
+    minimum: float  # ≥ this, or > it if `is_open_below`; -inf: no bound
+    limit: float  # < this; inf: no bound
+    neutral: Any  # what a run has that is older than the hyperparameter; MISSING: there is none
+
+    @property
+    def heading(self) -> str:
+        """The name in tables and charts."""
+        return self.traits.heading or self.name
+
+    def is_hashed(self, value: Any) -> bool:
+        """Whether a value is part of the fingerprint."""
+        return self.traits.always_hashed or self.neutral is MISSING or value != self.neutral
+
+
+def _describe(name: str, neutral: Any) -> Hyperparameter:
+    kind = get_args(annotation(Hyperparameters, name))[0]
+    info, traits = metadata(Hyperparameters, name)
+    assert isinstance(info, FieldInfo) and isinstance(traits, Traits)
+    minimum, limit = -math.inf, math.inf
+    for bound in info.metadata:
+        match bound:
+            case annotated_types.Ge(ge=value) | annotated_types.Gt(gt=value):
+                minimum = value  # type: ignore[assignment]
+            case annotated_types.Lt(lt=value):
+                limit = value  # type: ignore[assignment]
+    return Hyperparameter(
+        name,
+        kind if isinstance(kind, type) else str,
+        description(Hyperparameters, name),
+        traits,
+        minimum,
+        limit,
+        neutral,
+    )
+
+
+HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
+    {field.name: _describe(field.name, field.default) for field in fields(Hyperparameters)}
+)

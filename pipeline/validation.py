@@ -1,0 +1,122 @@
+"""Frozen configuration classes, checked by pydantic, with one sentence for each wrong value."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import annotated_types
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.fields import FieldInfo
+
+from pipeline.errors import ConfigError
+
+T = TypeVar("T")
+
+# "1" is no number, 1 is not true, and NaN and infinity are refused.
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+
+
+def checked(cls: type[T]) -> type[T]:
+    """Let a frozen dataclass check its values by its annotations when it is created.
+
+    Creating one raises pydantic.ValidationError for a wrong value; `parse` turns that into a
+    sentence.
+    """
+    return cast(type[T], pydantic_dataclass(cls, config=STRICT, frozen=True))
+
+
+def parse(cls: type[T], values: Any, prefix: str = "") -> T:
+    """Build a class that `checked` has decorated from a group of a composed configuration.
+
+    Args:
+        cls: the class of the group.
+        values: the group.
+        prefix: of its keys in messages, as "tracking.".
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} must be a group of values, not {values!r}")
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown key {prefix}{key}: the keys are {', '.join(known)}")
+    for field in fields(cls):  # type: ignore[arg-type]
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in values:
+            raise ConfigError(
+                f"{prefix}{field.name} is missing: set it with {prefix}{field.name}=…"
+            )
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        sentence = f"{prefix}{key} must be {allowed(cls, key)}, not {values[key]!r}"
+    raise ConfigError(sentence)
+
+
+def allowed(cls: type[Any], key: str) -> str:
+    """The values that a field may have, as "a whole number of at least 1"."""
+    return _in_words(annotation(cls, key))
+
+
+def description(cls: type[Any], key: str) -> str:
+    """What a field means: the text that --help, the JSON Schema and conf/ show."""
+    return next(
+        info.description or "" for info in metadata(cls, key) if isinstance(info, FieldInfo)
+    )
+
+
+def annotation(cls: type[Any], key: str) -> Any:
+    """The type of a field, with its metadata."""
+    return typing.get_type_hints(cls, include_extras=True)[key]
+
+
+def metadata(cls: type[Any], key: str) -> tuple[Any, ...]:
+    """The metadata of a field."""
+    return get_args(annotation(cls, key))[1:]
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) is Annotated:
+        kind, *extras = get_args(kind)
+        limits = [m for info in extras if isinstance(info, FieldInfo) for m in info.metadata]
+        if get_origin(kind) in (Union, UnionType):
+            (kind,) = (part for part in get_args(kind) if part is not NoneType)
+            return f"{_bounded(kind, limits)} or null"
+        return _bounded(kind, limits)
+    return _bounded(kind, [])
+
+
+def _bounded(kind: Any, limits: list[Any]) -> str:
+    if get_origin(kind) is Literal:
+        *others, last = map(str, get_args(kind))
+        return f"{', '.join(others)} or {last}" if others else last
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        empty = any(isinstance(limit, annotated_types.MinLen) for limit in limits)
+        return "a text that is not empty" if empty else "a text"
+    if kind in (int, float):
+        number = "a whole number" if kind is int else "a finite number"
+        return " ".join([number, " and ".join(map(_limit, limits))]).strip()
+    return "a group of texts"
+
+
+def _limit(limit: Any) -> str:
+    match limit:
+        case annotated_types.Ge(ge=bound):
+            return f"of at least {bound}"
+        case annotated_types.Gt(gt=bound):
+            return f"above {bound}"
+        case annotated_types.Le(le=bound):
+            return f"of at most {bound}"
+        case annotated_types.Lt(lt=bound):
+            return f"below {bound}"
+    raise AssertionError(f"{limit} has no words yet")
