@@ -30,7 +30,13 @@ def _explained(file: str, prefix: str = "") -> str:
     return "\n".join(f"  {prefix}{line}".replace("$", "$$") for line in lines if line[0] != "#")
 
 
+def _file_stem(file: str | None, default: str) -> str:
+    """The name of a file without its folder and its suffixes; the default if there is no file."""
+    return Path(file).name.split(".")[0] or default if file else default
+
+
 OmegaConf.register_new_resolver("explained", _explained, replace=True)
+OmegaConf.register_new_resolver("file_stem", _file_stem, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

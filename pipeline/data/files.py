@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import stat
 import zlib
 from pathlib import Path
 
+from pipeline.config import DataConfig
 from pipeline.errors import DataError
 
 HEADER_BYTES = 1 << 20  # more than the headers of any file or archive that is read here
@@ -46,3 +48,28 @@ def read_file(path: Path, limit: int) -> bytes:
 def damaged(path: Path, problem: str) -> DataError:
     """Return the error for a file that does not have its published content."""
     return DataError(f"{path} is damaged ({problem}): replace it with the published file")
+
+
+def own_file(config: DataConfig, what: str) -> Path:
+    """Return the path of data.file after checking that it is a readable file.
+
+    Args:
+        config: the group `data`.
+        what: a description of the file, for messages.
+
+    Raises:
+        DataError: data.file is not set, or is not a readable file.
+    """
+    if not config.file:
+        raise DataError(f"data={config.kind} needs {what}: set data.file=FILE")
+    try:
+        path = Path(os.path.expanduser(config.file)).absolute()  # noqa: PTH111 (can raise)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is not a file")
+        path.open("rb").close()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(
+            f"data.file={config.file} cannot be read ({reason}): set it to {what}"
+        ) from error
+    return path

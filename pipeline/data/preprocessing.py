@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import psutil
@@ -25,12 +27,15 @@ def fit_scaler(raw: RawDataset) -> Scaler:
 
     Sums are computed in float64, where the sum of whole-numbered pixels is exact, so their mean is
     the same on every machine. A feature that is constant in the training split gets the scale 1.
+
+    Raises:
+        DataError: a value is not finite.
     """
     D = raw.train.rows.num_features
     mean, scale = np.zeros(D), np.ones(D)
-    with np.errstate(all="ignore"):  # `scaled` refuses values that are not finite
+    with np.errstate(all="ignore"):
         if raw.scaling != "none":
-            for piece in raw.train.rows.pieces():
+            for _, piece in _finite_pieces(raw.train.rows, raw.features):
                 mean += piece.sum(axis=0, dtype=np.float64)
             mean /= len(raw.train.rows)
         if raw.scaling == "pixels":
@@ -60,22 +65,38 @@ def scaled(
             f"{total / 1e9:.3g} GB: use fewer rows or features"
         )
     X = np.empty(shape, dtype)
-    start = 0
-    for piece in rows.pieces():
+    for start, piece in _finite_pieces(rows, features):
         with np.errstate(all="ignore"):
             part = X[start : start + len(piece)] = scaler.apply(piece, dtype)
-        if not np.isfinite(part).all():
-            row, column = (int(axis[0]) for axis in np.nonzero(~np.isfinite(part)))
-            name = f"column {features[column]!r}" if features else f"feature {column}"
-            raise _not_finite(rows.position(start + row), name, piece[row, column], dtype)
-        start += len(piece)
+        _check_finite(part, piece, rows, start, features)
     return X
 
 
-def _not_finite(row: int, name: str, value: object, dtype: str) -> DataError:
-    return DataError(
-        f"the value in row {row}, {name}, is {value}, which is not a finite {dtype}: remove or "
-        "impute such values (rows and features are counted from 0)"
+def _finite_pieces(rows: Rows, features: tuple[str, ...]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the pieces of the rows with the number of the first row; refuse NaN and infinity."""
+    start = 0
+    for piece in rows.pieces():
+        if piece.dtype.kind == "f":
+            _check_finite(piece, piece, rows, start, features)
+        yield start, piece
+        start += len(piece)
+
+
+def _check_finite(
+    values: NDArray[Any], piece: NDArray[Any], rows: Rows, start: int, features: tuple[str, ...]
+) -> None:
+    """Check values (n, D) that were computed from a piece whose first row has the number `start`.
+
+    Raises:
+        DataError: a value is not finite; the message names the place of the first one.
+    """
+    if np.isfinite(values).all():
+        return
+    row, column = (int(axis[0]) for axis in np.nonzero(~np.isfinite(values)))
+    name = f"column {features[column]!r}" if features else f"feature {column}"
+    raise DataError(
+        f"the value in row {rows.position(start + row)}, {name}, is {piece[row, column]}, which is "
+        f"not a finite {values.dtype}: remove or impute such values (counted from 0)"
     )
 
 
