@@ -21,6 +21,7 @@ TESTS = {
     "pipeline/analysis": ("tests/analysis", "tests/report", "tests/serving"),
     "pipeline/tracking": ("tests/tracking", "tests/execution", "tests/serving", "tests/report"),
     "pipeline/serving": ("tests/serving",),
+    "pipeline/search": ("tests/search", "tests/plugins/test_optuna.py"),
     "hydra_plugins": ("tests/plugins", "tests/test_commands.py"),
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-import random
+import hashlib
+import heapq
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ SOURCES = (
     "pipeline/analysis",
     "pipeline/tracking",
     "pipeline/serving",
+    "pipeline/search",
     "hydra_plugins",
 )
 
@@ -45,23 +47,38 @@ class Mutant:
 def draw(root: Path, count: int, seed: int) -> list[Mutant]:
     """Draw mutants without replacement, each mutable place of the code with equal probability.
 
-    The sample is the same for the same code and seed. Of several mutants of one place (`<` can
-    become `<=`, `==`, …) one is drawn first, so that comparisons do not dominate the sample.
+    Of several mutants of one place (`<` can become `<=`, `==`, …) one is drawn, so that
+    comparisons do not dominate the sample. A change of the code leaves most of the sample as it
+    was: each place is ordered by the hash of its line, and the first `count` are taken.
 
     Args:
         root: the checkout.
         count: the size of the sample.
-        seed: of the random generator.
+        seed: gives another sample.
 
     Returns:
         The sample, ordered by path and line.
     """
-    rng = random.Random(seed)
     paths = [path for folder in SOURCES for path in sorted((root / folder).rglob("*.py"))]
-    places = list(_places(paths))
-    chosen = rng.sample(places, min(count, len(places)))
-    mutants = [_mutate(root, rng.choice(specs)) for specs in chosen]
+    mutants = [
+        min((_mutate(root, spec) for spec in specs), key=lambda mutant: _hash(mutant.after, seed))
+        for specs in heapq.nsmallest(
+            count, _places(paths), key=lambda specs: _hash(_place(root, specs[0]), seed)
+        )
+    ]
     return sorted(mutants, key=lambda mutant: (mutant.path, mutant.line))
+
+
+def _hash(text: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed} {text}".encode()).digest()
+
+
+def _place(root: Path, spec: MutationSpec) -> str:
+    """Name a place by its file, the text of its line and the column."""
+    path = Path(spec.module_path)
+    line, column = spec.start_pos
+    text = path.read_text(encoding="utf-8").splitlines()[line - 1]
+    return f"{path.relative_to(root)} {column} {text}"
 
 
 def _places(paths: Sequence[Path]) -> Iterator[list[MutationSpec]]:
