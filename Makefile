@@ -5,7 +5,7 @@ SETUP := .venv/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint ui serve bench torture mutants cluster-demo clean
+.PHONY: help setup sweep test lint schema ui serve bench torture mutants cluster-demo clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ lint: $(SETUP) ## check format, style, types and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+schema: $(SETUP) ## write conf/schema.json, which editors use to complete and check conf/*.yaml
+	$(BIN)/python -m pipeline.schema
 
 ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui --port $${PORT:-5000} $(ARGS)

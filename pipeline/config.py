@@ -1,7 +1,7 @@
 """The configuration: typed values, each with its bounds and its meaning in one place.
 
-`conf/` holds the same keys with their values; Hydra composes them, and `parse_job`,
-`parse_launcher` and the other functions here check them. The hyperparameters are in
+`conf/` holds the same keys with their values; Hydra composes them, and `parse_job`
+and the other functions here check them. The hyperparameters are in
 `pipeline.hyperparameters`.
 """
 
@@ -161,62 +161,6 @@ class LauncherConfig:
         return Halving(self.halving.factor, self.halving.min_epochs)
 
 
-@checked
-@dataclass(frozen=True)
-class OptunaConfig:
-    """The group `hydra.sweeper` of hydra/sweeper=optuna."""
-
-    sampler: Annotated[
-        Literal["tpe", "cmaes", "qmc", "random", "grid"],
-        Field(
-            description="tpe; cmaes (intervals and ranges only); qmc (quasi-random); random; grid "
-            "(no intervals)"
-        ),
-    ]
-    seed: Annotated[
-        int,
-        Field(ge=0, description="seed of the sampler: the same command gives the same trials"),
-    ]
-    n_trials: Annotated[
-        int, Field(ge=1, description="trials of the study, those of an earlier start included")
-    ]
-    batch_size: Annotated[
-        int, Field(ge=1, description="trials that are chosen, and then trained, together")
-    ]
-    study: Annotated[
-        str | None,
-        Field(description="name of the study; null: a name made from the search itself"),
-    ]
-    storage: Annotated[
-        str, Field(min_length=1, description="the database in which Optuna keeps the study")
-    ]
-    metric: Annotated[
-        Literal["best_val_acc"], Field(description="the objective, which is that of the report")
-    ]
-    direction: Annotated[Literal["maximize"], Field(description="of the objective")]
-    params: Annotated[
-        Mapping[str, Any],
-        Field(
-            description="spaces by key, as on the command line: 1,2 or range(1,9) or "
-            "interval(0,1) or tag(log, interval(1e-4,1))"
-        ),
-    ]
-
-
-@checked
-@dataclass(frozen=True)
-class GridConfig:
-    """The group `hydra.sweeper` of hydra/sweeper=grid."""
-
-    max_batch_size: Annotated[
-        int | None, Field(ge=1, description="jobs per call of the launcher; null: all jobs")
-    ]
-    params: Annotated[
-        Mapping[str, Any],
-        Field(description="values to sweep by key, as on the command line; null: none"),
-    ]
-
-
 @dataclass(frozen=True)
 class Halving:
     """The rule of successive halving, from a checked `HalvingConfig`."""
@@ -298,15 +242,6 @@ def parse_launcher(values: Mapping[str, Any]) -> LauncherConfig:
     prefix = "hydra.launcher."
     halving = parse(HalvingConfig, values.get("halving"), f"{prefix}halving.")
     return parse(LauncherConfig, {**values, "halving": halving}, prefix)
-
-
-def parse_optuna(values: Mapping[str, Any]) -> OptunaConfig:
-    """Check the group `hydra.sweeper` of hydra/sweeper=optuna.
-
-    Raises:
-        ConfigError: as in `parse_job`.
-    """
-    return parse(OptunaConfig, values, "hydra.sweeper.")
 
 
 def check_batch_size(job: Hyperparameters, num_train: int) -> None:

@@ -106,7 +106,7 @@ def _bounded(kind: Any, limits: list[Any]) -> str:
     if kind in (int, float):
         number = "a whole number" if kind is int else "a finite number"
         return " ".join([number, " and ".join(map(_limit, limits))]).strip()
-    return "a group of texts"
+    return "a group of texts" if get_args(kind)[-1:] == (str,) else "a group of values"
 
 
 def _limit(limit: Any) -> str:

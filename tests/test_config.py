@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import parse_job, parse_launcher, parse_optuna, short
+from pipeline.config import parse_job, parse_launcher, short
 from pipeline.errors import ConfigError
+from pipeline.search.config import parse_optuna
 from tests.conftest import TRACKING
 
 DATA: dict[str, Any] = {"name": "digits", "dir": None, "url": None, "files": {}}
@@ -136,7 +137,11 @@ def test_each_bound_holds_on_both_sides(
         ("hydra.sweeper.sampler", "bayes", "must be tpe, cmaes, qmc, random or grid, not 'bayes'"),
         ("hydra.sweeper.metric", "val_loss", "hydra.sweeper.metric must be best_val_acc, not"),
         ("hydra.sweeper.direction", "minimize", "hydra.sweeper.direction must be maximize, not"),
-        ("hydra.sweeper.params", "lr", "hydra.sweeper.params must be a group of texts, not 'lr'"),
+        (
+            "hydra.sweeper.params",
+            "lr",
+            "hydra.sweeper.params must be a group of values or null, not 'lr'",
+        ),
     ],
 )
 def test_wrong_value_is_named_in_one_sentence(key: str, value: object, message: str) -> None:

@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from hydra_plugins.population._core import one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors, task_part
 from hydra_plugins.search._space import split
-from pipeline.config import OptunaConfig, parse_job, parse_optuna
+from pipeline.config import parse_job
 from pipeline.errors import ConfigError
+from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds
 from pipeline.search.study import Study
@@ -54,7 +55,7 @@ def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Sear
         raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'") from None
     values = _checked_values(sweeper)
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
-    texts = [f"{key}={value}" for key, value in values.params.items()]
+    texts = [f"{key}={value}" for key, value in (values.params or {}).items()]
     space, fixed = split(parser.parse_overrides([*texts, *arguments]))
     config = sweeper.config
     shared = {

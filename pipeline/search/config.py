@@ -1,0 +1,76 @@
+"""The values of hydra/sweeper=optuna and hydra/sweeper=grid, with their bounds and meanings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline.validation import checked, parse
+
+
+@checked
+@dataclass(frozen=True)
+class OptunaConfig:
+    """The group `hydra.sweeper` of hydra/sweeper=optuna."""
+
+    sampler: Annotated[
+        Literal["tpe", "cmaes", "qmc", "random", "grid"],
+        Field(
+            description="tpe; cmaes (intervals and ranges only); qmc (quasi-random); random; grid "
+            "(no intervals)"
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Field(ge=0, description="seed of the sampler: the same command gives the same trials"),
+    ]
+    n_trials: Annotated[
+        int, Field(ge=1, description="trials of the study, those of an earlier start included")
+    ]
+    batch_size: Annotated[
+        int, Field(ge=1, description="trials that are chosen, and then trained, together")
+    ]
+    study: Annotated[
+        str | None,
+        Field(description="name of the study; null: a name made from the search itself"),
+    ]
+    storage: Annotated[
+        str, Field(min_length=1, description="the database in which Optuna keeps the study")
+    ]
+    metric: Annotated[
+        Literal["best_val_acc"], Field(description="the objective, which is that of the report")
+    ]
+    direction: Annotated[Literal["maximize"], Field(description="of the objective")]
+    params: Annotated[
+        Mapping[str, Any] | None,
+        Field(
+            description="spaces by key, as on the command line: 1,2 or range(1,9) or "
+            "interval(0,1) or tag(log, interval(1e-4,1)); null: none"
+        ),
+    ]
+
+
+@checked
+@dataclass(frozen=True)
+class GridConfig:
+    """The group `hydra.sweeper` of hydra/sweeper=grid."""
+
+    max_batch_size: Annotated[
+        int | None, Field(ge=1, description="jobs per call of the launcher; null: all jobs")
+    ]
+    params: Annotated[
+        Mapping[str, Any] | None,
+        Field(description="values to sweep by key, as on the command line; null: none"),
+    ]
+
+
+def parse_optuna(values: Mapping[str, Any]) -> OptunaConfig:
+    """Check the group `hydra.sweeper` of hydra/sweeper=optuna.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value is wrong.
+    """
+    return parse(OptunaConfig, values, "hydra.sweeper.")
