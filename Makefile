@@ -1,23 +1,25 @@
 # Each target sets up what it needs: Python 3.11 or later and make are enough.
 PYTHON ?= python3
-BIN := .venv/bin
-SETUP := .venv/.complete
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test lint schema ui serve bench torture mutants cluster-demo clean
+.PHONY: help setup sweep test test-pythons test-lowest test-debian lint schema docs ui serve bench \
+  torture mutants cluster-demo clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
-setup: $(SETUP) ## make .venv from the hashed lock file
+setup: $(SETUP) ## create .venv from the hashed lock file
 
 # uv installs in seconds what takes pip a minute and a half; where uv cannot, pip does.
 $(SETUP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv --clear .venv
-	grep -A 100 '^uv==' requirements.lock | sed -n '1p; 1!{/^ /!q; p}' > .venv/uv.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	$(PYTHON) -m venv --clear $(VENV)
+	grep -A 100 '^uv==' requirements.lock | sed -n '1p; 1!{/^ /!q; p}' > $(VENV)/uv.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock \
 	  || $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -29,6 +31,29 @@ sweep: $(SETUP) ## train the 64-model grid on the digits and write the report
 test: $(SETUP) ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# PYTHONS names other interpreters: make test-pythons PYTHONS="python3.12 /opt/python3.14/bin/python3"
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+test-pythons: ## run every test on each Python from 3.11 to 3.14 that is installed
+	@tested=; for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
+	    || { echo "$$python: not installed"; continue; }; \
+	  echo "$$python: Python $$version"; \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-py$$version || exit 1; tested="$$tested $$version"; \
+	done; echo "Tests passed on Python$$tested"; [ -n "$$tested" ]
+
+test-lowest: .venv-lowest/.complete ## run every test with the oldest supported dependencies
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+
+.venv-lowest/.complete: $(SETUP) pyproject.toml
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-lowest/bin/python \
+	  --resolution lowest-direct -e '.[test]'
+	touch $@
+
+test-debian: ## run make sweep and make test on Debian trixie and sid; needs root and debootstrap
+	tests/debian.sh trixie
+	tests/debian.sh sid
+
 lint: $(SETUP) ## check format, style, types and the layers of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,6 +62,14 @@ lint: $(SETUP) ## check format, style, types and the layers of imports
 
 schema: $(SETUP) ## write conf/schema.json, which editors use to complete and check conf/*.yaml
 	$(BIN)/python -m pipeline.schema
+
+docs: .venv-docs/.complete ## build the documentation as a website in outputs/site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+.venv-docs/.complete: docs/requirements.lock
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	touch $@
 
 ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui --port $${PORT:-5000} $(ARGS)
@@ -66,4 +99,4 @@ cluster-demo: $(SETUP) ## a sweep on a small real cluster: PostgreSQL, MLflow, D
 	touch $@
 
 clean: ## remove what was set up; outputs/ stays
-	rm -rf .venv .venv-bench
+	rm -rf .venv .venv-*
