@@ -49,7 +49,7 @@ def main() -> None:
 
     from hydra_plugins.population import _core
     from pipeline import __main__ as app
-    from pipeline.execution import local as group
+    from pipeline.execution import local
     from pipeline.execution import run as sweep
     from pipeline.report import report
     from pipeline.session import Session
@@ -62,8 +62,8 @@ def main() -> None:
     phases.time("composing", _core.Composer, "compose")
     phases.time("folders and logs", _core, "open_job")
     phases.time("data", sweep, "load")
-    phases.time("data", group, "share")
-    phases.time("training", group, "train_wave")
+    phases.time("data", local, "share_dataset")
+    phases.time("training", local, "train_wave")
     for name in STORE_CALLS:
         phases.time("tracking", Store, name)
     phases.time("report", report, "write_report")

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import CLASSES, MAKERS, grid, random_data
 from benchmarks.measure import CORES, Samples, arguments, interleave, save
-from pipeline.execution.plan import plan
+from pipeline.execution.plan import plan_waves
 
 TURN_SECONDS = 1.0  # how long a contender steps at each turn, about
 QUICK_SECONDS = 0.02
@@ -93,7 +93,7 @@ def serve(
         torch.set_num_threads(variant.threads)
     data = random_data(D, 2_000 if quick else 10_000)
     jobs = grid((8, 16) if quick else (32, 64, 128, 256))
-    (wave,) = plan(jobs, D, CLASSES, variant.processes, sys.maxsize)
+    (wave,) = plan_waves(jobs, D, CLASSES, variant.processes, sys.maxsize)
     step = MAKERS[variant.maker](data, [jobs[i] for i in sorted(wave[shard].jobs)])
     with threadpool_limits(variant.threads):
         step()

@@ -49,8 +49,9 @@ def app(config: DictConfig) -> float | None:
     Raises:
         CompactHydraException: the job failed; Hydra prints the sentence without a traceback.
     """
-    from pipeline.execution.job import JobSpec
+    from pipeline.execution.local import LocalBackend
     from pipeline.execution.run import train_jobs
+    from pipeline.execution.spec import JobSpec
 
     hydra_config = cast(DictConfig, HydraConfig.get())
     spec = JobSpec(
@@ -59,7 +60,8 @@ def app(config: DictConfig) -> float | None:
         folder=Path(hydra_config.runtime.output_dir),
         log=log,
     )
-    (run,) = train_jobs([spec], run_context(config, hydra_config), cores=1)
+    with LocalBackend(cores=1) as backend:
+        (run,) = train_jobs([spec], run_context(config, hydra_config), backend)
     if run.error is not None:
         raise CompactHydraException(str(run.error)) from run.error
     return job_return_value(run)

@@ -32,7 +32,8 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.paths import IN_CHECKOUT, default_tracking_uri, outputs_dir
 
 if TYPE_CHECKING:
-    from pipeline.execution.job import JobRun, RunContext
+    from pipeline.execution.job import JobRun
+    from pipeline.execution.spec import RunContext
     from pipeline.tracking.store import Store, Sweep
 
 _current: Session | None = None
@@ -178,7 +179,7 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
     Raises:
         CompactHydraException: the store cannot be opened.
     """
-    from pipeline.execution.job import RunContext
+    from pipeline.execution.spec import RunContext
 
     session = current_session()
     try:
@@ -265,7 +266,7 @@ def _check_tracking(hydra_config: DictConfig) -> None:
 
 def _write_report(store: Store, sweep: Sweep) -> bool:
     """Write and print the report; returns whether it chose a model."""
-    from pipeline.execution.plan import stop_workers
+    from pipeline.execution.workers import stop_workers
     from pipeline.report.report import summary_lines, write_report
 
     stop_workers()  # they map the data, which the report reads again

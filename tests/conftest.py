@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import DataConfig, Hyperparameters
+from pipeline.config import DataConfig, Halving, Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
-from pipeline.execution.job import JobSpec, RunContext
+from pipeline.execution.job import JobRun
+from pipeline.execution.local import LocalBackend
+from pipeline.execution.run import train_jobs
+from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.nn.stack import Stack
 from pipeline.tracking.store import Store
 
@@ -73,6 +76,17 @@ def job(number: int, folder: Path, values: Hyperparameters) -> JobSpec:
     log.addHandler(logging.FileHandler(folder / "job.log", delay=True))
     groups: dict[str, Any] = {"data": asdict(DIGITS), "tracking": TRACKING}
     return JobSpec(number, {**asdict(values), **groups}, folder, log)
+
+
+def train(
+    specs: Sequence[JobSpec],
+    context: RunContext,
+    cores: int = 1,
+    memory: int | None = None,
+    halving: Halving | None = None,
+) -> list[JobRun]:
+    with LocalBackend(cores, memory) as backend:
+        return train_jobs(specs, context, backend, halving)
 
 
 def statuses(place: RunContext) -> dict[str, str]:

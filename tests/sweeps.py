@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import DataConfig
-from pipeline.execution.job import JobSpec, RunContext
-from pipeline.execution.run import train_jobs
+from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.tracking.store import Store, Sweep
-from tests.conftest import DIGITS, SMALL, TRACKING
+from tests.conftest import DIGITS, SMALL, TRACKING, train
 
 MARKUP = "<script>alert(1)</script>|`*x*`"  # part of the command of each sweep
 BASE = asdict(replace(SMALL, hidden_size=8))
@@ -36,5 +35,5 @@ def train_sweep(
         JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
         for i, job in enumerate(jobs)
     ]
-    train_jobs(specs, RunContext(store, experiment, sweep), cores=1)
+    train(specs, RunContext(store, experiment, sweep))
     return sweep

@@ -10,7 +10,7 @@ from signal import SIGKILL
 
 from examples.cluster.servers import dask
 from examples.cluster.site import Site
-from pipeline.execution.dask.worker import facts
+from pipeline.execution.dask.environment import environment
 from tests.torture.command import run
 from tests.torture.damage import fashion_mnist
 from tests.torture.lab import Lab
@@ -78,7 +78,7 @@ def command(site: Site, lab: Lab, spot: Spot) -> Outcome:
 
 def versions(site: Site, lab: Lab, spot: Spot) -> Outcome:
     """One of the workers computes with the kernels of another processor."""
-    other = "Sandybridge" if facts()["BLAS"].endswith("Haswell") else "Haswell"
+    other = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"
     with dask(spot.folder / "cluster", 0) as cluster:
         cluster.add_worker(more={"OPENBLAS_CORETYPE": other})
         cluster.add_worker()

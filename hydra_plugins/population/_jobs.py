@@ -13,7 +13,8 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from pipeline.execution.job import JobRun, JobSpec
+from pipeline.execution.job import JobRun
+from pipeline.execution.spec import JobSpec
 from pipeline.hydra_compat import represent_str, set_job_config
 from pipeline.session import job_return_value, plain_values
 

@@ -1,4 +1,4 @@
-"""What models have learned, in files that outlive the process that trains them."""
+"""Checkpoints: trained weights and curves in files that survive the process that trains them."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ from pipeline.nn.history import VERSION, Checkpoint, Metrics, Row
 from pipeline.nn.model import Params
 from pipeline.outcomes import Outcome
 
-LONGEST_WRITE = 7 * 24 * 3600  # seconds after which a file of another machine is nobody's
+MAX_AGE = 7 * 24 * 3600  # seconds after which a temporary file of another host is deleted
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """A folder with a file per model: FINGERPRINT.npz, which needs no pickle to be read.
+    """A folder with one file per model, FINGERPRINT.npz.
 
-    Sweeps that train the same model at once share its file, and the first to be done deletes it:
-    its result a sweep reads from a copy of its own.
+    Sweeps that train the same model at the same time share its file, and the first one to finish
+    deletes it. Each sweep therefore reads results from a copy of its own.
     """
 
     folder: Path
-    minutes: float  # between two of a model that trains
-    owner: str = field(
-        default_factory=lambda: f"{host_name()}.{os.getpid()}"
-    )  # the sweep's process
+    minutes: float  # between two checkpoints of a model in training
+    owner: str = field(default_factory=lambda: f"{host_name()}.{os.getpid()}")  # this sweep
 
     def path(self, name: str) -> Path:
-        """The file of a model, whether it exists or not."""
+        """The file of a model, which may not exist."""
         return self.folder / f"{name}.npz"
 
     def result_path(self, name: str) -> Path:
-        """This sweep's own copy of a result, whether it exists or not."""
+        """This sweep's own copy of a result, which may not exist."""
         return self.folder / f"{name}.{self.owner}.tmp"
 
     def read(self, name: str) -> Checkpoint | None:
-        """The checkpoint of a model; None if there is none, or none that can be read."""
+        """Read the checkpoint of a model; None if it is missing or damaged."""
         return _read(self.path(name))
 
     def read_result(self, name: str) -> Checkpoint | None:
-        """The result of a model that this sweep has trained, or where it was left at a rung."""
+        """Read this sweep's copy of a result, or of a model that paused at a rung."""
         return _read(self.result_path(name))
 
-    def write(self, name: str, checkpoint: Checkpoint, *, own: bool = False) -> None:
-        """Keep a checkpoint in place of the one before: whole, or not at all.
+    def write(self, name: str, checkpoint: Checkpoint, *, own_copy: bool = False) -> None:
+        """Replace the checkpoint of a model atomically.
 
         Args:
-            name: of the model.
-            checkpoint: if it is a result, this sweep gets a copy of its own.
-            own: whether it gets one anyway.
+            name: the name of the checkpoint.
+            checkpoint: what to write. A result is also written to this sweep's own copy.
+            own_copy: write the own copy in any case.
 
         Raises:
-            OSError: the disk is full, or the folder cannot be written to.
+            OSError: the disk is full, or the folder is not writable.
         """
         arrays = _as_arrays(checkpoint)
-        paths = [self.path(name), *([self.result_path(name)] if own or checkpoint.outcome else [])]
+        paths = [self.path(name)]
+        if own_copy or checkpoint.outcome:
+            paths.append(self.result_path(name))
         for path in paths:
             atomic_write(path, lambda file: np.savez(file, **arrays))
 
-    def forget(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         """Delete the checkpoint of a model, if there is one."""
         self.path(name).unlink(missing_ok=True)
         self.result_path(name).unlink(missing_ok=True)
 
-    def tidy(self) -> None:
-        """Delete what processes have left that were killed."""
+    def delete_abandoned(self) -> None:
+        """Delete the temporary files of processes that were killed."""
         for path in self.folder.glob("*.tmp"):
             writer = re.search(rf"\.{host_name()}\.(\d+)\.tmp$", path.name)
-            gone = writer is not None and not psutil.pid_exists(int(writer[1]))
-            with suppress(OSError):  # another process tidies too
-                if gone or time.time() - path.stat().st_mtime > LONGEST_WRITE:
+            dead = writer is not None and not psutil.pid_exists(int(writer[1]))
+            with suppress(OSError):  # another process may have deleted it
+                if dead or time.time() - path.stat().st_mtime > MAX_AGE:
                     path.unlink()
 
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> Checkpoint | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return _from_arrays(file)
-    except Exception:  # what zipfile and NumPy raise for a damaged file has no end
+    except Exception:  # zipfile and NumPy raise errors of many types for a damaged file
         return None
 
 
@@ -101,8 +101,8 @@ def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:
         "loss": checkpoint.loss,
         "hits": checkpoint.hits,
     }
-    kept = {"": checkpoint.params, "best_": checkpoint.best, "velocity_": checkpoint.velocity}
-    for prefix, params in kept.items():
+    weights = {"": checkpoint.params, "best_": checkpoint.best, "velocity_": checkpoint.velocity}
+    for prefix, params in weights.items():
         if params is not None:
             arrays |= {f"{prefix}{key}": value for key, value in params._asdict().items()}
     return arrays
@@ -110,7 +110,7 @@ def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
     if int(file["version"]) != VERSION:
-        raise ValueError("of another trainer")
+        raise ValueError("it was written by another version of the trainer")
 
     def params(prefix: str) -> Params | None:
         keys = [f"{prefix}{key}" for key in Params._fields]

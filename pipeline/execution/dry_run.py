@@ -1,4 +1,4 @@
-"""What a sweep would do: the plan, its memory, its cost, and about how long it will take."""
+"""The description of a sweep before it starts: the plan, its memory, its cost and its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.config import Halving, Hyperparameters
 from pipeline.data.dataset import Dataset
-from pipeline.execution.plan import Shard, model_bytes, plan
+from pipeline.execution.backend import Resources
+from pipeline.execution.plan import ShardPlan, model_bytes, plan_waves
 from pipeline.nn.batches import mini_batches
 from pipeline.nn.cost import training_cost
 from pipeline.nn.stack import Stack
@@ -23,26 +24,25 @@ CALIBRATION_STEPS = 5
 def describe(
     jobs: Sequence[Hyperparameters],
     data: Dataset,
-    cores: int,
-    memory: int,
+    resources: Resources,
     halving: Halving | None = None,
 ) -> Iterator[str]:
-    """Lines that say what a sweep would train together.
+    """Describe a sweep in some lines.
 
     Args:
-        jobs: all on this data, in its dtype.
-        data: read already, for its sizes and to time a few steps on it.
-        cores: shards that train at once.
-        memory: bytes for the weights of a wave.
-        halving: which jobs stop early, if some do.
+        jobs: all on this dataset, in its dtype.
+        data: the dataset. Some training steps on it are timed.
+        resources: the cores and the memory.
+        halving: when jobs stop early; None: all train to their end.
     """
     (num_train, D), C = data.X_train.shape, len(data.classes)
-    waves = plan(jobs, D, C, cores, memory)
+    cores = resources.cores
+    waves = plan_waves(jobs, D, C, cores, resources.memory_for_weights(data))
     populations = {job.batches for job in jobs}
     stacks = sum(len(group_into_stacks([jobs[i] for i in s.jobs], data)) for w in waves for s in w)
     data_bytes = data.X_train.nbytes + data.X_val.nbytes
     weights = max(sum(model_bytes(jobs[i], D, C) for s in w for i in s.jobs) for w in waves)
-    adds = sum(
+    cost = sum(
         training_cost(job.hidden_size, job.num_epochs, num_train, len(data.y_val), D, C)
         for job in jobs
     )
@@ -55,26 +55,28 @@ def describe(
     yield f"memory: {data_bytes / 1e6:.0f} MB of data, up to {weights / 1e6:.0f} MB of weights"
     share = 1.0
     if halving is not None:
-        rungs, left, share = _halved(jobs, halving)
-        steps = ", ".join(f"{n} after epoch {rung}" for rung, n in zip(rungs, left, strict=True))
-        yield f"halving: of {_configurations(jobs)} configurations stay {steps or 'all'}"
-    yield f"cost: {2 * adds * share:.2e} FLOPs"
+        rungs, survivors, share = _halved(jobs, halving)
+        steps = ", ".join(
+            f"{n} after epoch {rung}" for rung, n in zip(rungs, survivors, strict=True)
+        )
+        yield f"halving: {_configurations(jobs)} configurations{steps and ', ' + steps}"
+    yield f"cost: {2 * cost * share:.2e} FLOPs"
     yield f"time: about {_duration(seconds * share)}, if no model diverges"
 
 
 def _halved(
     jobs: Sequence[Hyperparameters], halving: Halving
 ) -> tuple[list[int], list[int], float]:
-    """The rungs, how many configurations stay at each, and the share of all epochs that is left."""
-    most = max(job.num_epochs for job in jobs)
-    rungs, left, share = halving.rungs(most), [], 0.0
-    configurations = staying = _configurations(jobs)
-    before = 0
-    for rung in (*rungs, most):
-        share += staying / configurations * (rung - before) / most
-        before, staying = rung, halving.num_survivors(staying)
-        left.append(staying)
-    return rungs, left[:-1], share
+    """The rungs, the number of survivors at each, and the share of all epochs that is trained."""
+    longest = max(job.num_epochs for job in jobs)
+    rungs, survivors, share = halving.rungs(longest), [], 0.0
+    configurations = continuing = _configurations(jobs)
+    previous = 0
+    for rung in (*rungs, longest):
+        share += continuing / configurations * (rung - previous) / longest
+        previous, continuing = rung, halving.num_survivors(continuing)
+        survivors.append(continuing)
+    return rungs, survivors[:-1], share
 
 
 def _configurations(jobs: Sequence[Hyperparameters]) -> int:
@@ -82,14 +84,17 @@ def _configurations(jobs: Sequence[Hyperparameters]) -> int:
 
 
 def _seconds(
-    jobs: Sequence[Hyperparameters], waves: Sequence[Sequence[Shard]], data: Dataset, cores: int
+    jobs: Sequence[Hyperparameters], waves: Sequence[Sequence[ShardPlan]], data: Dataset, cores: int
 ) -> float:
-    """Time of all waves, each as long as its busiest core, from a few measured steps per H."""
+    """Estimate the time of all waves from some measured steps per hidden size.
+
+    A wave takes as long as its busiest core.
+    """
     per_image = {job.hidden_size: 0.0 for job in jobs}
     with threadpool_limits(1, "blas"):
         for H in per_image:
             per_image[H] = _time_image(next(job for job in jobs if job.hidden_size == H), data)
-    images = len(data.y_train) + len(data.y_val) / 3  # no gradients there: a third of the work
+    images = len(data.y_train) + len(data.y_val) / 3  # without gradients: a third of the work
     total = 0.0
     for wave in waves:
         busy = [0.0] * cores
@@ -102,13 +107,13 @@ def _seconds(
 
 
 def _time_image(job: Hyperparameters, data: Dataset) -> float:
-    """Seconds that a model needs for a training image."""
+    """Measure the seconds that one model needs for one training image."""
     work, stack = Workspace([job], data), Stack([job], [0], data)
     times: list[float] = []
     for X, y in mini_batches(data, job, 1, 0, work.X):
-        began = time.perf_counter()
+        start = time.perf_counter()
         stack.step(X, y, work, 1, len(times) + 1)
-        times.append((time.perf_counter() - began) / len(y))
+        times.append((time.perf_counter() - start) / len(y))
         if len(times) > CALIBRATION_STEPS:
             break
     return float(np.median(times))

@@ -1,7 +1,8 @@
-"""Successive halving: at each rung, the lower part of the configurations stops training.
+"""Successive halving: at each rung, only the best configurations continue to train.
 
-Jamieson and Talwalkar (2016). No model is started again: those that stay go on from where they are,
-to the same bits as without rungs.
+Jamieson and Talwalkar (2016), "Non-stochastic Best Arm Identification and Hyperparameter
+Optimization". The configurations that continue are not restarted: their results have the same bits
+as without halving.
 """
 
 from __future__ import annotations
@@ -12,34 +13,42 @@ from dataclasses import replace
 
 from pipeline.config import Halving, Hyperparameters
 from pipeline.execution.job import JobRun
-from pipeline.selection import WORST, SelectionKey, configuration_key, mean_key
+from pipeline.selection import SelectionKey, configuration_key
 
 
-def leaving(race: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]:
-    """The runs that leave at a rung, which all have come to, or have ended before.
+def select_halted(candidates: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]:
+    """Choose the jobs that do not continue after a rung.
 
-    Runs that differ in their seed alone are one configuration: it is judged by the mean of
-    their best validation accuracies so far, among equals by that of their losses, and stays or
-    leaves as a whole. Runs that were to end before this rung leave the race too.
+    Jobs that differ only in their seed are replicates of one configuration. A configuration is
+    compared by the mean over its replicates (`pipeline.selection`), and continues or stops as a
+    whole. A configuration with a replicate that has no result at the rung does not continue.
+
+    Args:
+        candidates: jobs that have reached the rung, or have ended before it.
+        rung: the epoch of the comparison.
+        halving: how many configurations continue.
+
+    Returns:
+        The jobs to halt, and all jobs whose num_epochs is below the rung.
     """
     configurations: dict[Hyperparameters, list[JobRun]] = defaultdict(list)
-    early = []
-    for run in race:
+    shorter = []
+    for run in candidates:
         if run.hyperparameters.num_epochs < rung:
-            early.append(run)
+            shorter.append(run)
         else:
             configurations[replace(run.hyperparameters, seed=0)].append(run)
     ranking = sorted(configurations.values(), key=lambda runs: _key(runs, rung), reverse=True)
-    staying = ranking[: halving.num_survivors(len(ranking))]
-    lower = ranking[len(staying) :] + [runs for runs in staying if _mean_key(runs, rung) == WORST]
-    return early + [run for runs in lower for run in runs]
+    survivors = ranking[: halving.num_survivors(len(ranking))]
+    halted = ranking[len(survivors) :] + [runs for runs in survivors if _has_no_result(runs, rung)]
+    return shorter + [run for runs in halted for run in runs]
 
 
-def _key(runs: Sequence[JobRun], rung: int) -> tuple[SelectionKey, int, int]:
-    first = min(run.spec.number for run in runs)
-    keys = [run.best_until(rung) for run in runs]
-    return configuration_key(keys, runs[0].hyperparameters.hidden_size, first)
+def _key(replicates: Sequence[JobRun], rung: int) -> tuple[SelectionKey, int, int]:
+    first = min(run.spec.number for run in replicates)
+    keys = [run.key_at(rung) for run in replicates]
+    return configuration_key(keys, replicates[0].hyperparameters.hidden_size, first)
 
 
-def _mean_key(runs: Sequence[JobRun], rung: int) -> SelectionKey:
-    return mean_key([run.best_until(rung) for run in runs])
+def _has_no_result(replicates: Sequence[JobRun], rung: int) -> bool:
+    return any(run.key_at(rung) is None for run in replicates)

@@ -1,329 +1,301 @@
-"""A job on its way: what it has measured, its MLflow run, and its log."""
+"""A job of a sweep: its state, its result, its MLflow run and its log."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import logging
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import yaml
 
 from pipeline.config import Hyperparameters, Job, parse_job, short
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.execution.artifacts import write_artifacts
+from pipeline.execution.best_epoch import BestEpoch
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.fingerprint import fingerprint
-from pipeline.nn.history import Metrics, Row, selection_key
+from pipeline.execution.job_log import JobLog
+from pipeline.execution.job_state import TRANSITIONS, JobState
+from pipeline.execution.spec import JobResult, JobSpec, RunContext
+from pipeline.nn.history import Row, selection_key
+from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey
-from pipeline.tracking.store import Finished, Point, Store, Sweep
+from pipeline.shutdown import defer_signals
+from pipeline.tracking.run_logger import DatasetInfo, RunLogger
+from pipeline.tracking.store import Finished, Point
 
-FINDABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # as tags of a run
-TAG_LENGTH = 5000  # what MLflow surely keeps of a tag's text
-
-
-@dataclass(frozen=True)
-class JobSpec:
-    """A job as Hydra hands it over."""
-
-    number: int
-    values: Mapping[str, Any]  # the composed configuration, interpolations resolved
-    folder: Path  # its output folder
-    log: logging.Logger  # its own log
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Where in MLflow the runs go."""
-
-    store: Store
-    experiment_id: str
-    sweep: Sweep | None  # None: a run of its own
-    shard: str = ""  # of a sweep on a cluster, that this machine trains
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """How a job has ended, for those who did not train it."""
-
-    job: int  # its number
-    outcome: str  # "finished", "diverged", "failed"
-    epochs: int
-    score: float | None  # as of `JobRun`
-    error: str  # "": none
-    lines: tuple[logging.LogRecord, ...]  # of its log
+SEARCHABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # also written as tags of the run
+TAG_LENGTH = 5000  # characters of a tag that every MLflow store keeps
 
 
 class JobRun:
-    """A job on its way: what it has measured, its MLflow run and its log.
+    """A job of the sweep that this process runs.
 
-    What is new is only noted; `flush` writes it. Where that fails, it can be tried again: nothing
-    is forgotten before it is written, and nothing that is written twice counts twice.
+    Training reports each epoch to `record_epoch`; `flush` writes what is new to the job's log and
+    to MLflow. A `flush` that fails can be repeated without losing or doubling anything.
+
+    Attributes:
+        spec: the job as Hydra defines it.
+        job: the checked configuration; None if it was rejected.
+        state: changes only along `TRANSITIONS`.
+        outcome: how the job ended; None before that.
+        epoch: the number of epochs recorded.
+        best: the best epoch so far.
+        error: why the job failed, or why its result is not in MLflow.
+        checkpoint_name: the name of the job's checkpoint.
+        cached_halted_run: a run of an earlier sweep that was halted; it stands for this job if
+            this job is halted at the same rung.
     """
 
     def __init__(self, spec: JobSpec, context: RunContext) -> None:
-        """Check the job's values; a job that cannot be has failed from the start."""
+        """Check the configuration of a job. A job with an invalid configuration has failed."""
         self.spec = spec
-        self.name = ""  # of its checkpoint
-        self.epoch = 0
-        self.best: Metrics | None = None
-        self.outcome = ""
-        self.error: Exception | None = None
         self.job: Job | None = None
-        self.ended = False  # the MLflow run, and with it all that is to be written
-        self.spare: Finished | None = None  # a halted run, which stands for this job if it halts
-        self._bests: list[SelectionKey] = []  # selection_key of the best epoch up to each
-        self._score: float | None = None  # of a run that stands for this job
-        self._best_epoch = 0
-        self._rows: list[tuple[int, Row]] = []  # epochs to be written, to the log
-        self._points: list[Point] = []  # and to MLflow
-        self._params: dict[str, Any] = {}  # likewise
-        self._tags: dict[str, str] = {}
-        self._choices: dict[str, str] = {}  # of the preprocessing, likewise
-        self._dataset: tuple[str, str, str, str] | None = None  # likewise
+        self.state = JobState.WAITING
+        self.outcome: Outcome | None = None
+        self.epoch = 0
+        self.best = BestEpoch()
+        self.error: Exception | None = None
+        self.checkpoint_name = ""
+        self.cached_halted_run: Finished | None = None
+        self._cached_score: float | None = None  # of a run that stands for this job
+        self._unlogged_rows: list[tuple[int, Row]] = []  # epochs that the log file lacks
         self._checkpoints: Checkpoints | None = None
-        self._context = context
-        self._run_id = ""
+        self._shard = context.shard
+        self._choices: dict[str, str] = {}  # of the preprocessing
+        self._log = JobLog(spec.log)
         try:
             self.job = parse_job(spec.values)
         except ConfigError as error:
-            self.fail(error)
+            self.error = error
+        where = context.store, context.experiment_id, context.sweep
+        self._logger = RunLogger(*where, self._run_name())
+        if self.error is not None:
+            self.fail(self.error)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Of a job whose values were accepted."""
+        """The hyperparameters of a job whose configuration was accepted."""
         assert self.job is not None
         return self.job.hyperparameters
 
     @property
-    def pending(self) -> bool:
-        """Whether the next flush has something to write."""
-        return not self.ended and bool(self._points or self._params or self.outcome)
+    def is_pending(self) -> bool:
+        """Whether `flush` has something to write."""
+        if self.state not in (JobState.WAITING, JobState.TRAINING, JobState.ENDED):
+            return False
+        return self._logger.has_pending_metrics or self.outcome is not None
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether MLflow has the outcome."""
+        return self.state in (JobState.LOGGED, JobState.COMMITTED)
+
+    @property
+    def has_redundant_checkpoint(self) -> bool:
+        """Whether MLflow and a checkpoint hold the result. A failed job keeps its checkpoint."""
+        return self.state is JobState.LOGGED and self.outcome is not Outcome.FAILED
+
+    @property
+    def score(self) -> float | None:
+        """The best validation accuracy; None if it cannot be compared with that of other jobs."""
+        if self.outcome is Outcome.HALTED:
+            return None
+        best = self.best.metrics
+        return selection_key(best).val_acc if best is not None else self._cached_score
 
     def prepare(self, data: Dataset, checkpoints: Checkpoints, name: str) -> None:
-        """Note the data, and which checkpoint will hold the result."""
+        """Set the dataset and the name of the checkpoint before training."""
         assert self.job is not None
-        self.name, self._checkpoints = name, checkpoints
+        self.checkpoint_name, self._checkpoints = name, checkpoints
         sizes = {
             "num_train": len(data.y_train),
             "num_val": len(data.y_val),
             "num_features": data.X_train.shape[1],
             "num_classes": len(data.classes),
         }
-        source = self.job.data.file or self.job.data.dir or self.job.data.url or "scikit-learn"
-        self._dataset = (data.name, data.digest, source, json.dumps(sizes))
         self._choices = dict(data.choices)
-        self._tags = {
-            "fingerprint": fingerprint(self.hyperparameters, data.digest),
-            "dataset": data.name,
-            "dataset_digest": data.digest,
-            **{key: str(value) for key, value in sizes.items()},
-        }
+        source = self.job.data.file or self.job.data.dir or self.job.data.url or "scikit-learn"
+        self._logger.set_dataset(DatasetInfo(data.name, data.digest, source, json.dumps(sizes)))
+        self._logger.add_tags(
+            {
+                "fingerprint": fingerprint(self.hyperparameters, data.digest),
+                "dataset": data.name,
+                "dataset_digest": data.digest,
+                **{key: str(value) for key, value in sizes.items()},
+            }
+        )
 
     def open(self) -> None:
-        """Create the MLflow run, RUNNING, if there is none yet.
+        """Create the MLflow run with status RUNNING, unless it exists.
 
         Raises:
-            TrackingError: the store is out of reach.
+            TrackingError: the store cannot be reached.
         """
-        if not self._run_id:
-            values = {k: v for k, v in self.spec.values.items() if not isinstance(v, Mapping)}
-            data = self.spec.values.get("data")
-            name = {"data.name": data["name"]} if isinstance(data, Mapping) else {}
-            findable = {key: str(values[key]) for key in FINDABLE if key in values}
-            shard = {"shard": self._context.shard} if self._context.shard else {}
-            self._params = values | name | self._choices
-            self._run_id = self._context.store.start_run(
-                self._context.experiment_id,
-                self._title(),
-                {"job": str(self.spec.number), **shard, **findable, **self._tags},
-                self._context.sweep,
-            )
-            self._tags = {}
+        if self._logger.run_id:
+            return
+        values = {k: v for k, v in self.spec.values.items() if not isinstance(v, Mapping)}
+        data = self.spec.values.get("data")
+        dataset = {"data.name": data["name"]} if isinstance(data, Mapping) else {}
+        shard = {"shard": self._shard} if self._shard else {}
+        tags = {key: str(values[key]) for key in SEARCHABLE if key in values}
+        self._logger.add_tags({"job": str(self.spec.number), **shard, **tags})
+        self._logger.open()
+        self._logger.add_params(values | dataset | self._choices)
 
-    def take(self, row: Row, outcome: str | None) -> None:
-        """Note the next epoch."""
-        self.epoch += 1
-        if outcome != "diverged":
-            self._rows.append((self.epoch, row))
-            self._points.append(Point(self.epoch, row.milliseconds, row.metrics._asdict()))
-            if self.best is None or selection_key(row.metrics) > selection_key(self.best):
-                self.best, self._best_epoch = row.metrics, self.epoch
-            self._bests[self.epoch - 1 :] = [selection_key(self.best)]
-        if outcome:
-            self.outcome = outcome
-            self._tags |= {"outcome": outcome}  # beside those of a run that is not open yet
-            if outcome == "diverged":
-                self._tags["diverged_epoch"] = str(self.epoch)
-            self._note_best(row.milliseconds)
+    def record_epoch(self, epoch: int, row: Row, outcome: Outcome | None) -> bool:
+        """Record an epoch; return False if it is recorded already.
+
+        Args:
+            epoch: 1, 2, …
+            row: its metrics.
+            outcome: FINISHED or DIVERGED if it was the last epoch of the job.
+        """
+        if epoch <= self.epoch:
+            return False
+        with defer_signals():  # an interrupt must not leave half of an epoch
+            self.epoch = epoch
+            if outcome is not Outcome.DIVERGED:
+                self._unlogged_rows.append((epoch, row))
+                self._logger.add_point(Point(epoch, row.milliseconds, row.metrics._asdict()))
+                self.best.update(epoch, row.metrics)
+            if outcome is not None:
+                self._end(outcome, row.milliseconds)
+            elif self.state is JobState.WAITING:
+                self._enter(JobState.TRAINING)
+        return True
 
     def fail(self, error: Exception, trace: str = "") -> None:
-        """Note why the job has failed."""
-        self.outcome, self.error = "failed", error
-        self._tags |= {"outcome": "failed", "error": str(error)[-TAG_LENGTH:]}
+        """End the job as failed.
+
+        Args:
+            error: the reason.
+            trace: the traceback, if the reason is not an error of the user.
+        """
+        self.error = error
+        self._end(Outcome.FAILED)
+        self._logger.add_tags({"error": str(error)[-TAG_LENGTH:]})
         if trace:
-            self._tags["traceback"] = trace[-TAG_LENGTH:]
-        self._say(logging.ERROR, f"failed: {error}{chr(10) if trace else ''}{trace}")
+            self._logger.add_tags({"traceback": trace[-TAG_LENGTH:]})
+        self._log.error(f"failed: {error}" + (f"\n{trace}" if trace else ""))
 
     def halt(self, rung: int) -> None:
-        """End at a rung: the better part of the configurations goes on without this job."""
+        """End the job at a rung of successive halving."""
         assert self._checkpoints is not None
-        saved = self._checkpoints.read_result(self.name)
+        saved = self._checkpoints.read_result(self.checkpoint_name)
         if saved is None:
-            path = self._checkpoints.result_path(self.name)
-            self.fail(PipelineError(f"{path} could not be kept: start the same command again"))
+            path = self._checkpoints.result_path(self.checkpoint_name)
+            self.fail(PipelineError(f"{path} is missing or damaged: rerun the same command"))
             return
-        self.outcome = "halted"
-        self._tags |= {"outcome": "halted", "halted_epoch": str(self.epoch), "rung": str(rung)}
-        self._note_best(saved.curve[-1].milliseconds)
+        self._logger.add_tags({"rung": str(rung)})
+        self._end(Outcome.HALTED, saved.curve[-1].milliseconds)
 
-    def best_until(self, epoch: int) -> SelectionKey | None:
-        """The selection_key of the best of the first epochs; None if it has not come to their end.
+    def key_at(self, epoch: int) -> SelectionKey | None:
+        """The selection key of the best of the first epochs; None if the job did not reach them.
 
-        One that diverged later counts: when the others came to this epoch, nobody knew.
+        A job that diverged after `epoch` has a key: it was a candidate at that rung.
         """
-        if self.outcome == "failed" or len(self._bests) < epoch:
-            return None
-        return self._bests[epoch - 1]
+        return None if self.outcome is Outcome.FAILED else self.best.key_at(epoch)
 
-    def recall(self, curve: Iterable[SelectionKey]) -> None:
-        """Note the selection_key of each epoch of a run that stands for this job, or may."""
-        self._bests = list(itertools.accumulate(curve, max))
-
-    def waits(self, rung: int | None) -> bool:
-        """Whether it is known without training how the job stands at a rung."""
-        known = rung is not None and len(self._bests) >= rung
-        return known and self.spare is not None and self.epoch == 0
+    def has_cached_result_at(self, rung: int | None) -> bool:
+        """Whether a cached run already covers this rung, so that no training is needed."""
+        if rung is None or self.cached_halted_run is None or self.epoch > 0:
+            return False
+        return self.best.key_at(rung) is not None
 
     def reuse(self, run: Finished) -> None:
-        """Let a finished run stand for this job."""
-        self.outcome, self.ended, self._score = run.outcome, True, run.best_val_acc
-        self._say(logging.INFO, f"already finished: run {run.run_id}")
+        """Take the outcome of a run that finished earlier."""
+        self._enter(JobState.COMMITTED)
+        self.outcome, self._cached_score = Outcome(run.outcome), run.best_val_acc
+        self._log.info(f"already finished: run {run.run_id}")
 
-    def adopt(self, end: JobResult) -> None:
-        """Take the end of this job from the machine that has trained it and told MLflow."""
-        self.outcome, self.ended, self._score = end.outcome, True, end.score
-        self.epoch = end.epochs
-        self.error = PipelineError(end.error) if end.error else None
-        with suppress(OSError):
-            for line in end.lines:
-                self.spec.log.handle(line)
-        self._close_log()
+    def apply_remote_result(self, result: JobResult) -> None:
+        """Take the result of a job that another machine has trained and logged to MLflow."""
+        self._enter(JobState.COMMITTED)
+        self.outcome, self._cached_score = result.outcome, result.score
+        self.epoch = result.epochs
+        self.error = PipelineError(result.error) if result.error else None
+        self._log.replay(result.log_records)
 
     def flush(self) -> None:
-        """Write what is new to the log and, in one call, to MLflow; end the run if it is over.
+        """Write what is new to the log and to MLflow, and end the run if the job has ended.
 
         Raises:
-            TrackingError: the store is out of reach.
+            TrackingError: the store cannot be reached.
             OSError: the disk is full.
         """
-        for epoch, row in self._rows:
-            values = " ".join(f"{key} {value:.4f}" for key, value in row.metrics._asdict().items())
-            self._say(logging.INFO, f"epoch {epoch}: {values}")
-        self._rows = []
+        self._log.epochs(self._unlogged_rows)
+        self._unlogged_rows = []
         self.open()
-        if self._dataset is not None:
-            self._context.store.log_dataset(self._run_id, *self._dataset)
-            self._dataset = None
-        self._context.store.log(self._run_id, self._points, self._params, self._tags)
-        self._points, self._params, self._tags = [], {}, {}
-        if self.outcome:
-            if self.outcome != "failed":
-                self._log_files()
-            self._end("FAILED" if self.outcome == "failed" else "FINISHED", self.summary())
+        self._logger.flush()
+        if self.state is not JobState.ENDED:
+            return
+        if self.outcome is not Outcome.FAILED:
+            self._log_artifacts()
+        self._logger.end("FAILED" if self.outcome is Outcome.FAILED else "FINISHED")
+        self._enter(JobState.LOGGED)
+        if self.outcome is not Outcome.FAILED:  # `fail` has logged the reason
+            self._log.info(self.summary())
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether MLflow has the result and the checkpoint still holds it, too."""
-        done = self.ended and self.outcome in ("finished", "halted", "diverged")
-        return done and self._checkpoints is not None
-
-    def settle(self) -> None:
-        """Delete the checkpoint, once the store has the result for good."""
+    def delete_checkpoint(self) -> None:
+        """Delete the checkpoint, after `Store.sync` has made the result in MLflow durable."""
         assert self._checkpoints is not None
-        self._checkpoints.forget(self.name)
-        self._checkpoints = None
+        self._checkpoints.delete(self.checkpoint_name)
+        self._enter(JobState.COMMITTED)
 
     def kill(self) -> None:
-        """End as KILLED, if the run has begun and not ended: something stopped the whole sweep.
+        """End an unfinished run as KILLED, because the sweep stops.
 
         Raises:
-            TrackingError: the store is out of reach.
+            TrackingError: the store cannot be reached.
             OSError: the disk is full.
         """
-        if self.pending:
+        if self.is_pending:
             self.flush()
-        if self._run_id and not self.ended:
-            self._end("KILLED", f"killed in epoch {self.epoch + 1}")
+        if self._logger.run_id and not self.is_logged and self.state is not JobState.KILLED:
+            self._logger.end("KILLED")
+            self._enter(JobState.KILLED)
+            self._log.info(f"killed in epoch {self.epoch + 1}")
 
     def summary(self) -> str:
-        """How the job went, in one line."""
-        if self.outcome == "failed":
+        """The outcome in one line."""
+        if self.outcome is Outcome.FAILED:
             return f"failed: {self.error}"
-        if self.outcome == "diverged":
+        if self.outcome is Outcome.DIVERGED:
             return f"diverged in epoch {self.epoch}: the loss is not finite"
-        assert self.best is not None
-        if self.outcome == "halted":
-            return f"halted after epoch {self.epoch}, with val_acc {self.best.val_acc:.4f}"
-        return f"best val_acc {self.best.val_acc:.4f} in epoch {self._best_epoch}"
+        val_acc = f"val_acc {self.best.metrics.val_acc:.4f}" if self.best.metrics else ""
+        if self.outcome is Outcome.HALTED:
+            return f"halted after epoch {self.epoch}, with {val_acc}"
+        return f"best {val_acc} in epoch {self.best.epoch}"
 
-    @property
-    def score(self) -> float | None:
-        """The best validation accuracy, if there is one that compares with that of other jobs."""
-        if self.outcome == "halted":
-            return None
-        return selection_key(self.best).val_acc if self.best is not None else self._score
+    def _enter(self, state: JobState) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(
+                f"job {self.spec.number} cannot change from {self.state.name} to {state.name}"
+            )
+        self.state = state
 
-    def _log_files(self) -> None:
-        """Store the configuration, and of the best epoch the weights and the hits."""
+    def _end(self, outcome: Outcome, milliseconds: int | None = None) -> None:
+        self._enter(JobState.ENDED)
+        self.outcome = outcome
+        self._logger.add_tags({"outcome": outcome.value})
+        if outcome in (Outcome.DIVERGED, Outcome.HALTED):
+            self._logger.add_tags({f"{outcome.value}_epoch": str(self.epoch)})
+        if milliseconds is not None and (best := self.best.as_metrics()):
+            self._logger.add_point(Point(self.epoch, milliseconds, best))
+
+    def _log_artifacts(self) -> None:
         assert self._checkpoints is not None
-        result = self._checkpoints.read_result(self.name)
+        result = self._checkpoints.read_result(self.checkpoint_name)
         if result is None:
-            path = self._checkpoints.result_path(self.name)
-            raise OSError(f"the result in {path} has gone: start the same command again")
-        text = yaml.safe_dump(dict(self.spec.values), sort_keys=False, allow_unicode=True)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "config.yaml").write_text(text, encoding="utf-8")
-            if result.best is not None:
-                W1, b1, W2, b2 = (array[0] for array in result.best)
-                np.savez(folder / "weights.npz", W1=W1, b1=b1[0], W2=W2, b2=b2[0])
-                np.savez(folder / "val_hits.npz", bits=result.best_hits)
-            self._context.store.log_files(self._run_id, folder)
+            path = self._checkpoints.result_path(self.checkpoint_name)
+            raise OSError(f"the result in {path} is missing or damaged: rerun the same command")
+        with tempfile.TemporaryDirectory() as folder:
+            write_artifacts(Path(folder), self.spec.values, result)
+            self._logger.log_files(Path(folder))
 
-    def _end(self, status: str, last_words: str) -> None:
-        self._context.store.end_run(self._run_id, status)
-        self.ended = True
-        if self.outcome != "failed":  # it has said so already
-            self._say(logging.INFO, last_words)
-
-    def _note_best(self, milliseconds: int) -> None:
-        if self.best is None:
-            return
-        best = {"best_val_acc": self.best.val_acc, "best_val_loss": self.best.val_loss}
-        best["best_epoch"] = float(self._best_epoch)
-        self._points.append(Point(self.epoch, milliseconds, best))
-
-    def _title(self) -> str:
+    def _run_name(self) -> str:
         if self.job is None:
             return f"job {self.spec.number}"
         p = self.hyperparameters
         return f"H={p.hidden_size} lr={short(p.learning_rate)} λ={short(p.l2_reg)} s{p.seed}"
-
-    def _say(self, level: int, text: str) -> None:
-        """Write a line to the job's log; a full disk does not stop the job."""
-        with suppress(OSError):
-            self.spec.log.log(level, "%s", text)
-        self._close_log()
-
-    def _close_log(self) -> None:
-        """Give the file back: a sweep has more jobs than a process may have open files."""
-        with suppress(OSError):
-            for handler in self.spec.log.handlers:
-                handler.close()

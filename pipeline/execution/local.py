@@ -1,194 +1,217 @@
-"""The jobs of a sweep on the same data: their training, from rung to rung and wave after wave."""
+"""The backend that trains in processes of this machine: ``hydra.launcher.backend=joblib``."""
 
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-import psutil
+import joblib
 
-from pipeline import shutdown
-from pipeline.config import Halving
+from pipeline.config import LauncherConfig
 from pipeline.data.dataset import Dataset
-from pipeline.errors import PipelineError
-from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.halving import leaving
-from pipeline.execution.job import JobRun, RunContext
-from pipeline.execution.plan import Shard, plan, share, train_wave
-from pipeline.execution.progress import Progress
-from pipeline.execution.run_logger import Writer
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.execution.backend import (
+    EpochTrained,
+    Event,
+    JobFailed,
+    JobStarted,
+    Plan,
+    Resources,
+)
+from pipeline.execution.plan import ShardPlan, plan_waves
+from pipeline.execution.scratch import scratch_folder
 from pipeline.execution.shared_metrics import SharedMetrics
-from pipeline.tracking.provenance import lives, this_process
+from pipeline.execution.workers import share_dataset, start_workers, train_wave
 
-POLL_SECONDS = 0.2  # between looks at what the shards have published
-SCRATCH = "population"  # what the names of temporary folders begin with
-MEMORY_SHARE = 0.6  # of the memory that is free, unless the launcher's max_memory says otherwise
-
-Backend = Callable[[Sequence[JobRun], Dataset, RunContext, Writer], None]
+POLL_SECONDS = 0.2  # between two reads of what the workers have published
 
 log = logging.getLogger("pipeline")
 
 
-@dataclass(frozen=True)
-class Resources:
-    """With what jobs train."""
+class LocalBackend:
+    """Trains the shards of a plan in worker processes, each with one BLAS thread."""
 
-    cores: int  # shards that train at once
-    memory: int | None = None  # bytes for data and weights; None: a share of what is free
-    halving: Halving | None = None  # who stops early; None: all train to their end
-    elsewhere: Backend | None = None  # trains the jobs on other machines
+    def __init__(self, cores: int, memory: int | None = None) -> None:
+        """Set the limits.
 
-    def for_weights(self, data: Dataset) -> int:
-        """Bytes that the data leaves to the weights."""
-        memory = self.memory or int(psutil.virtual_memory().available * MEMORY_SHARE)
-        return memory - data.X_train.nbytes - data.X_val.nbytes
+        Args:
+            cores: shards that train at the same time.
+            memory: bytes for data and weights; None: a share of what is free.
+        """
+        self.resources = Resources(cores, memory)
+        self._acquired = ExitStack()
+
+    @classmethod
+    def from_config(cls, config: LauncherConfig, tracking_uri: str) -> Self:
+        """Check the values of hydra.launcher.
+
+        Raises:
+            ConfigError: a scheduler is given.
+        """
+        if config.scheduler is not None:
+            raise ConfigError(
+                "hydra.launcher.scheduler applies only to backend=dask: add "
+                "hydra.launcher.backend=dask"
+            )
+        return cls(config.shards or joblib.cpu_count(), config.memory)
+
+    def __enter__(self) -> Self:
+        """Return this backend; everything is acquired when it is needed."""
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Delete the scratch folder."""
+        self._acquired.close()
+
+    def warm_up(self, num_jobs: int) -> None:
+        """Start the worker processes."""
+        start_workers(min(self.resources.cores, num_jobs))
+
+    def stage(self, data: Dataset, num_jobs: int) -> Dataset:
+        """Write the images to files that the workers map, if several workers will train.
+
+        Raises:
+            PipelineError: the folder for temporary files has no room.
+        """
+        self._acquired.close()  # frees the files of the previous dataset
+        try:
+            self._folder = self._acquired.enter_context(scratch_folder())
+            if self.resources.cores > 1 and num_jobs > 1:
+                return share_dataset(data, self._folder)
+        except OSError as error:
+            raise _no_room(error) from error
+        return data
+
+    def train(self, plan: Plan) -> LocalTrainer:
+        """Train the jobs of a plan."""
+        return LocalTrainer(plan, self.resources, self._folder)
 
 
 class LocalTrainer:
-    """Jobs that train on this machine on the same data, in the same dtype."""
+    """Trains the waves of a plan in a background thread, and polls what its workers publish."""
 
-    def __init__(
-        self,
-        runs: Sequence[JobRun],
-        race: Sequence[JobRun],
-        data: Dataset,
-        checkpoints: Checkpoints,
-        means: Resources,
-    ) -> None:
-        """Take the jobs.
+    def __init__(self, plan: Plan, resources: Resources, folder: Path) -> None:
+        """Plan the waves.
 
         Args:
-            runs: which are to be trained.
-            race: these, and those with a finished run, which are compared with them at a rung.
-            data: what they train on.
-            checkpoints: where they go on from.
-            means: with what they train.
+            plan: the jobs.
+            resources: the limits of this machine.
+            folder: a temporary folder for the metrics in shared memory.
         """
-        self._runs, self._race, self._data = runs, list(race), data
-        self._checkpoints, self._means = checkpoints, means
-        epochs = sum(run.hyperparameters.num_epochs for run in runs)
-        self._progress = Progress(len(runs), epochs * len(data.y_train))
+        self._plan, self._cores = plan, resources.cores
+        self._folder = folder
+        self._jobs = [job.hyperparameters for job in plan.jobs]
+        D, C = plan.data.X_train.shape[1], len(plan.data.classes)
+        memory = resources.memory_for_weights(plan.data)
+        self._waves = plan_waves(self._jobs, D, C, self._cores, memory)
+        self._started: deque[int] = deque()  # indices of jobs whose wave has started
+        self._failures: dict[int, str] = {}
+        self._epochs = {i: job.epochs_done for i, job in enumerate(plan.jobs)}
+        self._ended: set[int] = set()
+        self._metrics: SharedMetrics | None = None
+        self._training: Future[None] | None = None
 
-    def train(self, context: RunContext, writer: Writer) -> None:
-        """Train each job to its end, or to the rung where it leaves the race."""
+    def __iter__(self) -> Iterator[Sequence[Event]]:
+        """Yield the events of the workers until all waves are trained."""
+        epochs = max((job.num_epochs for job in self._jobs), default=0)
         try:
-            with scratch() as folder:
-                if self._means.cores > 1 and len(self._runs) > 1:
-                    self._data = share(self._data, folder)
-                for rung in self._rungs():
-                    left = [run for run in self._runs if not run.outcome and not run.waits(rung)]
-                    for wave in self._plan(left):
-                        self._train_wave(wave, left, folder, writer, rung)
-                    if rung is not None:
-                        self._halt(rung, context)
+            self._metrics = SharedMetrics(self._folder / "metrics", len(self._jobs), epochs)
         except OSError as error:
-            reason = PipelineError(f"{tempfile.gettempdir()} has no room for the data ({error})")
-            for run in self._runs:
-                if not run.outcome:
-                    run.fail(reason)
-        self._progress.close()
-
-    def _rungs(self) -> list[int | None]:
-        """Epochs after which training pauses, and None for the end."""
-        if self._means.halving is None:
-            return [None]
-        longest = max((run.hyperparameters.num_epochs for run in self._race), default=0)
-        return [*self._means.halving.rungs(longest), None]
-
-    def _plan(self, runs: Sequence[JobRun]) -> list[list[Shard]]:
-        D, C = self._data.X_train.shape[1], len(self._data.classes)
-        jobs = [run.hyperparameters for run in runs]
-        return plan(jobs, D, C, self._means.cores, self._means.for_weights(self._data))
-
-    def _train_wave(
-        self,
-        wave: Sequence[Shard],
-        runs: Sequence[JobRun],
-        folder: Path,
-        writer: Writer,
-        until: int | None,
-    ) -> None:
-        """Train the shards of a wave in the background; write what they publish meanwhile."""
-        jobs, names = [run.hyperparameters for run in runs], [run.name for run in runs]
-        members = [i for shard in wave for i in shard.jobs]
-        writer.open([runs[i] for i in members])
-        board = SharedMetrics(folder / "board", len(runs), max(jobs[i].num_epochs for i in members))
-        data, checkpoints, cores = self._data, self._checkpoints, self._means.cores
+            reason = _no_room(error)
+            yield [JobFailed(job.number, reason) for job in self._plan.jobs]
+            return
         with ThreadPoolExecutor(1) as background:
-            training = background.submit(
-                train_wave, wave, jobs, names, data, checkpoints, board, cores, until
-            )
             try:
-                while not training.done():
-                    wait([training], POLL_SECONDS)
-                    shutdown.check()
-                    self._look(board, members, runs)
-                    writer.tick(training.done)
-            except BaseException:
-                board.stop()
-                training.exception()
-                self._look(board, members, runs)
-                raise
-        self._look(board, members, runs)
-        try:
-            failed = training.result()
-        except Exception as error:  # a process died, and the shards with it
-            failed = dict.fromkeys(members, f"{error}")
-        for i in members:
-            if not runs[i].outcome and (until is None or runs[i].epoch < until):
-                trace = failed.get(i, "training ended without a result")
-                runs[i].fail(RuntimeError(trace.strip().splitlines()[-1]), trace)
-                self._count(runs[i])
-        writer.flush()
+                self._training = background.submit(self._train_waves, self._metrics)
+                while not self._training.done():
+                    wait([self._training], POLL_SECONDS)
+                    yield self._poll()
+            finally:
+                self._metrics.stop()  # has no effect after the last wave
+        self._training.result()
+        yield [*self._poll(), *self._unfinished()]
 
-    def _look(self, board: SharedMetrics, members: Sequence[int], runs: Sequence[JobRun]) -> None:
-        """Take in what the shards have published since the last look."""
-        for run, i in ((runs[i], i) for i in members if not runs[i].outcome):
-            for row, outcome in board.read(i, run.epoch):
-                run.take(row, outcome)
-                self._progress.saw(len(self._data.y_train))
-                if outcome:
-                    self._count(run)
-        problem = board.take_error()
+    def stop(self) -> Sequence[Event]:
+        """Stop the workers, wait until their checkpoints are written, and return all epochs."""
+        if self._metrics is None or self._training is None:
+            return []
+        self._metrics.stop()
+        self._training.exception()
+        self._epochs = {i: job.epochs_done for i, job in enumerate(self._plan.jobs)}
+        self._ended = set()
+        return self._poll()
+
+    def _train_waves(self, metrics: SharedMetrics) -> None:
+        plan = self._plan
+        names = [job.checkpoint_name for job in plan.jobs]
+        for wave in self._waves:
+            if metrics.stopped():
+                return
+            members = _members(wave)
+            self._started += members
+            try:
+                self._failures |= train_wave(
+                    wave,
+                    self._jobs,
+                    names,
+                    plan.data,
+                    plan.checkpoints,
+                    metrics,
+                    self._cores,
+                    plan.until,
+                )
+            except Exception as error:  # a worker has died, and its pool with it
+                self._failures |= dict.fromkeys(members, f"{error}")
+
+    def _poll(self) -> list[Event]:
+        """Read what the workers have published since the last call."""
+        assert self._metrics is not None
+        events: list[Event] = []
+        while self._started:
+            events.append(JobStarted(self._plan.jobs[self._started.popleft()].number))
+        for i, job in enumerate(self._plan.jobs):
+            if i in self._ended:
+                continue
+            for row, outcome in self._metrics.read(i, self._epochs[i]):
+                self._epochs[i] += 1
+                events.append(EpochTrained(job.number, self._epochs[i], row, outcome))
+                if outcome is not None:
+                    self._ended.add(i)
+        problem = self._metrics.take_error()
         if problem:
-            log.warning("a checkpoint could not be written (%s): the one before is kept", problem)
+            log.warning(
+                "a checkpoint could not be written (%s): the previous one is still valid", problem
+            )
+        return events
 
-    def _count(self, run: JobRun) -> None:
-        """Show that a job has ended."""
-        unseen = run.hyperparameters.num_epochs - run.epoch
-        self._progress.end(run.outcome, unseen * len(self._data.y_train))
-
-    def _halt(self, rung: int, context: RunContext) -> None:
-        """End the jobs that leave the race at a rung, unless they have ended by themselves."""
-        assert self._means.halving is not None
-        lower = set(leaving(self._race, rung, self._means.halving))
-        reused: dict[int, str] = {}
-        for run in [run for run in self._race if run in lower and not run.outcome]:
-            if run.spare is not None and run.epoch == 0:
-                run.reuse(run.spare)
-                reused[run.spec.number] = run.spare.run_id
-            else:
-                run.halt(rung)
-            self._count(run)
-        self._race = [run for run in self._race if run not in lower]
-        if reused and context.sweep is not None:
-            context.store.link_reused_runs(context.sweep, reused)
+    def _unfinished(self) -> Iterator[JobFailed]:
+        """The failures: jobs that have neither ended nor reached the pause."""
+        until = self._plan.until
+        for i, job in enumerate(self._plan.jobs):
+            if i in self._ended or (until is not None and self._epochs[i] >= until):
+                continue
+            trace = self._failures.get(i, "training ended without a result")
+            yield JobFailed(job.number, RuntimeError(trace.strip().splitlines()[-1]), trace)
 
 
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder; those that killed processes have left are deleted."""
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*"):
-        maker = re.fullmatch(rf"{SCRATCH}-(\d+)-(\d+)-\w+", path.name)
-        if maker and not lives(*maker.groups()):
-            shutil.rmtree(path, ignore_errors=True)
-    prefix = "-".join((SCRATCH, *this_process(), ""))
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-        yield Path(folder)
+def _members(wave: Sequence[ShardPlan]) -> list[int]:
+    return [i for shard in wave for i in shard.jobs]
+
+
+def _no_room(error: OSError) -> PipelineError:
+    return PipelineError(
+        f"the data cannot be written to {tempfile.gettempdir()} ({error}): free some space there, "
+        "or set TMPDIR to another folder"
+    )

@@ -1,59 +1,46 @@
-"""Which jobs train together (populations, shards, waves), and their training side by side."""
+"""Planning: which jobs train together, and in which order.
+
+Jobs that share every mini-batch form a population. Jobs are distributed over *waves*, which are
+trained one after another because their weights must fit the memory. The models of a wave that
+belong to one population are divided into *shards*, and each shard is trained by one core. The plan
+does not influence the numbers of any model.
+"""
 
 from __future__ import annotations
 
-import errno
-import os
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from multiprocessing.resource_tracker import ensure_running
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import psutil
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
-from threadpoolctl import threadpool_limits
 
-from pipeline import shutdown
 from pipeline.config import Hyperparameters
-from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError
-from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.shard import ShardTrainer
-from pipeline.execution.shared_metrics import SharedMetrics
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Models of one population, the share of one core: places in the list of jobs."""
+class ShardPlan:
+    """Models of one population that one core trains."""
 
-    jobs: tuple[int, ...]
-    work: int  # hidden units × epochs: in proportion to its multiply-adds
+    jobs: tuple[int, ...]  # indices into the list of jobs
+    work: int  # Σ hidden units × epochs, which is proportional to the multiply-adds
 
 
-def plan(
+def plan_waves(
     jobs: Sequence[Hyperparameters], D: int, C: int, cores: int, memory: int
-) -> list[list[Shard]]:
-    """Split jobs on the same data and dtype into waves of shards.
-
-    Jobs that see the same mini-batches (`batches`) are one population. Jobs are
-    taken into a wave while its weights fit the memory. Within a wave each population is
-    divided into at most `cores` shards of about equal work. No model's numbers depend on any of it.
+) -> list[list[ShardPlan]]:
+    """Divide jobs on the same data and dtype into waves of shards.
 
     Args:
         jobs: what to train.
         D: features of an image.
         C: classes.
-        cores: shards that train at once.
-        memory: bytes for the weights of a wave; a model that alone needs more is a wave alone.
+        cores: shards that train at the same time. A population has at most so many shards per wave.
+        memory: bytes for the weights of a wave. A model that needs more is a wave of its own.
 
     Returns:
-        Waves, to be trained one after another; the shards of each, the longest first.
+        The waves in their order, each with its longest shards first.
     """
     order = sorted(range(len(jobs)), key=lambda i: jobs[i].batches)
     waves: list[list[int]] = []
@@ -65,20 +52,20 @@ def plan(
             free = memory
         waves[-1].append(i)
         free -= size
-    return [_shards(jobs, wave, cores) for wave in waves]
+    return [_plan_shards(jobs, wave, cores) for wave in waves]
 
 
 def model_bytes(job: Hyperparameters, D: int, C: int) -> int:
-    """Memory of a model in training: its weights now and of its best epoch, and its velocity."""
+    """Memory of a model in training: the current weights, the best ones, and the velocity."""
     H, copies = job.hidden_size, 3 if job.momentum else 2
     return copies * (D * H + H + H * C + C) * np.dtype(job.dtype).itemsize
 
 
 def check_size(job: Hyperparameters, D: int, C: int) -> None:
-    """Refuse a model that this machine has no memory for.
+    """Reject a model that does not fit the memory of this machine.
 
     Raises:
-        ConfigError: its weights and those of its best epoch need more than there is.
+        ConfigError: it does not fit.
     """
     need, total = model_bytes(job, D, C), psutil.virtual_memory().total
     if need > total:
@@ -88,134 +75,26 @@ def check_size(job: Hyperparameters, D: int, C: int) -> None:
         )
 
 
-def _shards(jobs: Sequence[Hyperparameters], wave: Iterable[int], cores: int) -> list[Shard]:
+def _plan_shards(
+    jobs: Sequence[Hyperparameters], wave: Iterable[int], cores: int
+) -> list[ShardPlan]:
+    """Divide each population of a wave: the longest jobs first, each to the least loaded shard."""
     populations = defaultdict(list)
     for i in wave:
         populations[jobs[i].batches].append(i)
     shards = []
     for members in populations.values():
-        bins: list[list[int]] = [[] for _ in range(cores)]
+        shard_jobs: list[list[int]] = [[] for _ in range(cores)]
         loads = [0] * cores
-        # The longest first, each to the core with the least to do.
         for i in sorted(members, key=lambda i: -_work(jobs[i])):
             least = loads.index(min(loads))
-            bins[least].append(i)
+            shard_jobs[least].append(i)
             loads[least] += _work(jobs[i])
-        shards += [Shard(tuple(b), load) for b, load in zip(bins, loads, strict=True) if b]
+        shards += [
+            ShardPlan(tuple(one), load) for one, load in zip(shard_jobs, loads, strict=True) if one
+        ]
     return sorted(shards, key=lambda shard: -shard.work)
 
 
 def _work(job: Hyperparameters) -> int:
     return job.hidden_size * job.num_epochs
-
-
-def share(data: Dataset, folder: Path) -> Dataset:
-    """The same data in files that all processes map: in memory once, whatever their number.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    arrays = {}
-    for name in ("X_train", "X_val"):
-        path = folder / f"{name}.npy"
-        np.save(path, getattr(data, name))
-        try:
-            arrays[name] = np.load(path, mmap_mode="r")
-        except ValueError as error:  # np.save overlooks that the last bytes found no room
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-    return replace(data, **arrays)
-
-
-def train_wave(
-    shards: Sequence[Shard],
-    jobs: Sequence[Hyperparameters],
-    names: Sequence[str],
-    data: Dataset,
-    checkpoints: Checkpoints,
-    board: SharedMetrics,
-    cores: int,
-    until: int | None = None,
-) -> dict[int, str]:
-    """Train shards side by side, each in a process with one BLAS thread; a lone one right here.
-
-    A model goes on from its checkpoint, if it has one; its result is a checkpoint too.
-
-    Args:
-        shards: what to train.
-        jobs: all jobs of the plan.
-        names: of their checkpoints.
-        data: shared (`share`) if there is more than one shard.
-        checkpoints: where they are.
-        board: where the epochs are published.
-        cores: shards that train at once.
-        until: the epoch after which training pauses; None: it does not.
-
-    Returns:
-        Of each job that failed, by its context, the traceback or the reason.
-    """
-    with _workers(min(cores, len(shards))) as workers:
-        failed = workers(
-            delayed(_train_shard)(
-                {i: jobs[i] for i in shard.jobs},
-                {i: names[i] for i in shard.jobs},
-                data,
-                checkpoints,
-                board,
-                until,
-            )
-            for shard in shards
-        )
-    return {i: reason for reasons in failed for i, reason in reasons.items()}
-
-
-def start_workers(count: int) -> None:
-    """Let the processes that `train_wave` needs start, in a thread that has time to wait."""
-    if count > 1:
-        with _workers(count) as workers:
-            workers(delayed(os.getpid)() for _ in range(count))
-
-
-def stop_workers() -> None:
-    """Let the processes go that wait for the next call, and with them their view of the data."""
-    with shutdown.defer_signals():  # half shut down, they would be waited for without end
-        get_reusable_executor().shutdown(wait=True)
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[Parallel]:
-    """Processes, which stay for the next call; for one alone, this process."""
-    ensure_running()  # the tracker of resources, whose start unblocks signals
-    with shutdown.block_signals():  # the workers wait for the stop sign
-        yield Parallel(n_jobs=count, batch_size=1, initializer=_watch, initargs=(os.getpid(),))
-
-
-def _train_shard(
-    jobs: Mapping[int, Hyperparameters],
-    names: Mapping[int, str],
-    data: Dataset,
-    checkpoints: Checkpoints,
-    board: SharedMetrics,
-    until: int | None,
-) -> dict[int, str]:
-    with threadpool_limits(1, "blas"), _training:
-        trainer = ShardTrainer(jobs, names, data, checkpoints, board, until)
-        trainer.train(list(jobs))
-        return trainer.failed
-
-
-_training = threading.Lock()  # held while a shard trains in this process
-
-
-def _watch(owner: int) -> None:
-    """End this worker when its owner has died: it would wait for work for minutes.
-
-    Before its first task: the owner may die before it has sent one.
-    """
-
-    def watch() -> None:
-        while os.getppid() == owner:
-            time.sleep(1)
-        with _training:  # which stops by itself, and leaves a checkpoint
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

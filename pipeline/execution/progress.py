@@ -1,4 +1,4 @@
-"""How far a sweep is, in one line: a bar in a terminal, now and then a plain line elsewhere."""
+"""The progress of a sweep: a bar in a terminal, a log line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -8,61 +8,64 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINE_SECONDS = 10  # between plain lines
+from pipeline.outcomes import Outcome
+
+LINE_SECONDS = 10  # between log lines
 
 log = logging.getLogger("pipeline")
 
 
 class Progress:
-    """Counts images seen by models, and jobs that have ended."""
+    """Counts the images that models have trained on, and the jobs that have ended."""
 
     def __init__(self, jobs: int, images: int) -> None:
-        """Begin.
+        """Show the progress.
 
         Args:
-            jobs: how many train.
-            images: how many images all of them will see together.
+            jobs: the number of jobs that train.
+            images: the number of images that they will train on: images × epochs of all jobs.
         """
-        self.jobs = jobs
-        self.ended = {"finished": 0, "halted": 0, "diverged": 0, "failed": 0}
-        plain: dict[str, Any] = {}
+        self._jobs = jobs
+        self._ended = dict.fromkeys(Outcome, 0)
+        options: dict[str, Any] = {}
         if not sys.stderr.isatty():
-            line = "{percentage:.0f} % trained, {desc}, {rate_fmt}, {remaining} left"
-            plain = {
+            options = {
                 "file": _LogLines(),
                 "mininterval": LINE_SECONDS,
                 "delay": LINE_SECONDS,
-                "bar_format": line,
+                "bar_format": "{percentage:.0f} % trained, {desc}, {rate_fmt}, {remaining} left",
             }
-        self.bar = tqdm(
-            total=images, unit=" images", unit_scale=True, smoothing=0, leave=False, **plain
+        self._bar = tqdm(
+            total=images, unit=" images", unit_scale=True, smoothing=0, leave=False, **options
         )
-        self._describe()
+        self._update_description()
 
-    def saw(self, images: int) -> None:
-        """A model has passed over so many images."""
-        self.bar.update(images)
+    def add_images(self, images: int) -> None:
+        """Count images that a model has trained on."""
+        self._bar.update(images)
 
-    def end(self, outcome: str, unseen: int) -> None:
-        """A job has ended, `unseen` images before it was due to."""
-        self.ended[outcome] += 1
-        self.bar.total = (self.bar.total or 0) - unseen
-        self._describe()
+    def end_job(self, outcome: Outcome, images_left: int) -> None:
+        """Count a job that has ended, perhaps before it has trained on all of its images."""
+        self._ended[outcome] += 1
+        self._bar.total = (self._bar.total or 0) - images_left
+        self._update_description()
 
     def close(self) -> None:
-        """Take the bar away."""
-        self.bar.close()
+        """Remove the bar."""
+        self._bar.close()
 
-    def _describe(self) -> None:
-        counts = [f"{self.ended['finished']} of {self.jobs} jobs done"]
+    def _update_description(self) -> None:
+        counts = [f"{self._ended[Outcome.FINISHED]} of {self._jobs} jobs finished"]
         counts += [
-            f"{n} {outcome}" for outcome, n in self.ended.items() if n and outcome != "finished"
+            f"{n} {outcome}"
+            for outcome, n in self._ended.items()
+            if n and outcome is not Outcome.FINISHED
         ]
-        self.bar.set_description_str(", ".join(counts), refresh=False)
+        self._bar.set_description_str(", ".join(counts), refresh=False)
 
 
 class _LogLines:
-    """A file for tqdm that makes log lines of what would be redrawn."""
+    """A file for tqdm that turns each redrawn bar into a log line."""
 
     def write(self, text: str) -> None:
         line = text.strip()

@@ -1,4 +1,4 @@
-"""Train the jobs of a sweep, or the one job of a run, and keep MLflow and their logs told."""
+"""Trains the jobs of a sweep, or the one job of a run, and records them in MLflow."""
 
 from __future__ import annotations
 
@@ -11,112 +11,130 @@ from pipeline.config import Halving, Hyperparameters, Job, check_batch_size
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.execution.backend import Backend, Resources
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.dry_run import describe
-from pipeline.execution.job import JobRun, JobSpec, RunContext
-from pipeline.execution.local import Backend, LocalTrainer, Resources
+from pipeline.execution.flusher import Flusher
+from pipeline.execution.group import JobGroup
+from pipeline.execution.job import JobRun
 from pipeline.execution.plan import check_size
 from pipeline.execution.reuse import find_unfinished
-from pipeline.execution.run_logger import Writer
+from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.paths import checkpoints_dir
 
 
 def train_jobs(
     specs: Sequence[JobSpec],
     context: RunContext,
-    cores: int,
-    memory: int | None = None,
+    backend: Backend,
     halving: Halving | None = None,
-    elsewhere: Backend | None = None,
 ) -> list[JobRun]:
-    """Train jobs, as many together as can be; a job that fails does not stop the others.
+    """Train jobs, as many together as possible. A job that fails does not stop the others.
 
-    A job that has a finished run already is not trained again, and one that was interrupted goes on
+    A job that an earlier run has finished is not trained again. A job that was interrupted resumes
     from its checkpoint.
 
     Args:
         specs: the jobs.
-        context: where their runs go.
-        cores: shards that train at once.
-        memory: bytes for data and weights; None: a share of what is free.
-        halving: when which part of the configurations stops training; None: all train to their end.
-        elsewhere: trains the jobs on other machines.
+        context: the place of their runs in MLflow.
+        backend: trains the jobs.
+        halving: when jobs stop early; None: all train to their end.
 
     Returns:
-        The jobs in their order, each ended as finished, halted, diverged or failed; one whose
-        result could not be sent to MLflow has the reason as its error, and its result stays in its
-        checkpoint.
+        The jobs in their order, each finished, halted, diverged or failed. A job whose result
+        could not be sent to MLflow has the reason as its error, and keeps its checkpoint.
+
+    Raises:
+        PipelineError: no machine can train the jobs.
     """
-    means = Resources(cores, memory, halving, elsewhere)
     runs = [JobRun(spec, context) for spec in specs]
-    groups: dict[str, list[JobRun]] = defaultdict(list)
-    for run in runs:
-        if run.job is not None:
-            groups[run.job.data_key].append(run)
-    writer = Writer(runs, context)
+    flusher = Flusher(runs, context)
     try:
-        for group in groups.values():
-            _train_group(group, context, writer, means)
-        writer.finish()
+        for group in _groups(runs):
+            _train_group(group, context, backend, flusher, halving)
+        flusher.finish()
     except BaseException:
-        with suppress(PipelineError, OSError):  # it may be the store that is gone
+        with suppress(PipelineError, OSError):  # perhaps the store is unreachable
             for run in runs:
                 run.kill()
         raise
     return runs
 
 
-def _train_group(
-    runs: Sequence[JobRun], context: RunContext, writer: Writer, means: Resources
-) -> None:
-    """Train jobs on the same data and dtype, here or elsewhere."""
-    assert runs[0].job is not None
-    try:
-        data = load(runs[0].job.data, runs[0].hyperparameters.dtype)
-    except Exception as error:
-        trace = "" if isinstance(error, PipelineError) else traceback.format_exc()
-        for run in runs:
-            run.fail(error, trace)
-        return
-    tracking = runs[0].job.tracking
-    checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
-    checkpoints.tidy()
-    race = [run for run in runs if _fits(run, data)]
-    reuse = tracking.reuse and not context.shard  # who sent a shard has looked already
-    left = find_unfinished(race, data, context, checkpoints, means.halving, reuse=reuse)
-    if means.elsewhere is not None:
-        means.elsewhere(left, data, context, writer)
-        return
-    group = LocalTrainer(left, race, data, checkpoints, means)
-    del data  # the group shares it with its processes: it would be in memory twice
-    group.train(context, writer)
-
-
-def dry_run(
-    jobs: Sequence[Job], cores: int, memory: int | None = None, halving: Halving | None = None
-) -> list[str]:
-    """Lines that say what `train_jobs` would do.
+def dry_run(jobs: Sequence[Job], resources: Resources, halving: Halving | None = None) -> list[str]:
+    """Describe in some lines what `train_jobs` would do.
 
     Raises:
         PipelineError: a job cannot be trained.
     """
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.data_key].append(job)
     lines: list[str] = []
-    for key in dict.fromkeys(job.data_key for job in jobs):
-        group = [job for job in jobs if job.data_key == key]
+    for group in groups.values():
         data = load(group[0].data, group[0].hyperparameters.dtype)
         for job in group:
             _check(job.hyperparameters, data)
-        free = Resources(cores, memory).for_weights(data)
-        lines += describe([job.hyperparameters for job in group], data, cores, free, halving)
+        lines += describe([job.hyperparameters for job in group], data, resources, halving)
     return lines
 
 
+def _groups(runs: Sequence[JobRun]) -> list[list[JobRun]]:
+    """Group the valid jobs by dataset and dtype."""
+    groups: dict[str, list[JobRun]] = defaultdict(list)
+    for run in runs:
+        if run.job is not None:
+            groups[run.job.data_key].append(run)
+    return list(groups.values())
+
+
+def _train_group(
+    runs: Sequence[JobRun],
+    context: RunContext,
+    backend: Backend,
+    flusher: Flusher,
+    halving: Halving | None,
+) -> None:
+    """Train jobs on the same dataset."""
+    assert runs[0].job is not None
+    tracking = runs[0].job.tracking
+    data = _load(runs)
+    if data is None:
+        return
+    checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
+    checkpoints.delete_abandoned()
+    candidates = [run for run in runs if _fits(run, data)]
+    reuse = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
+    unfinished = find_unfinished(candidates, data, context, checkpoints, halving, reuse=reuse)
+    try:
+        data = backend.stage(data, len(unfinished))
+    except PipelineError as error:
+        for run in unfinished:
+            run.fail(error)
+        return
+    JobGroup(unfinished, candidates, data, checkpoints, context, halving).train(backend, flusher)
+
+
+def _load(runs: Sequence[JobRun]) -> Dataset | None:
+    """Load the dataset of jobs; if that fails, so do the jobs."""
+    assert runs[0].job is not None
+    try:
+        return load(runs[0].job.data, runs[0].hyperparameters.dtype)
+    except Exception as error:
+        trace = "" if isinstance(error, PipelineError) else traceback.format_exc()
+        for run in runs:
+            run.fail(error, trace)
+    return None
+
+
 def _fits(run: JobRun, data: Dataset) -> bool:
+    """Check a job against its dataset; a job that does not fit has failed."""
     try:
         _check(run.hyperparameters, data)
     except ConfigError as error:
         run.fail(error)
-    return run.error is None
+        return False
+    return True
 
 
 def _check(job: Hyperparameters, data: Dataset) -> None:

@@ -15,23 +15,24 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
+import joblib
 import pytest
-from omegaconf import OmegaConf
 
 from examples.cluster.servers import Cluster, dask, free_port
-from hydra_plugins.population._core import launcher_config
-from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline import shutdown
-from pipeline.config import DataConfig, Hyperparameters
+from pipeline.config import DataConfig, Hyperparameters, parse_launcher
 from pipeline.data.dataset import Dataset
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
+from pipeline.execution.backend import Resources, create_backend
 from pipeline.execution.dask import scheduler, worker
-from pipeline.execution.dask.backend import on_cluster
-from pipeline.execution.dask.worker import Task, facts
-from pipeline.execution.job import JobResult, JobRun, RunContext
-from pipeline.execution.run import train_jobs
+from pipeline.execution.dask.backend import DaskBackend
+from pipeline.execution.dask.environment import environment
+from pipeline.execution.dask.task import Task
+from pipeline.execution.job import JobRun
+from pipeline.execution.spec import JobResult, RunContext
+from pipeline.outcomes import Outcome
 from pipeline.tracking.store import Store
-from tests.conftest import DIGITS, SMALL, TRACKING, job
+from tests.conftest import DIGITS, SMALL, TRACKING, job, train
 from tests.torture.command import Command
 from tests.torture.results import Job, jobs_of, read_runs, results, unlike
 from tests.torture.server import Server
@@ -40,7 +41,7 @@ GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
 SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)  # likewise
 URI = "http://127.0.0.1:1"
-KERNELS = "Sandybridge" if facts()["BLAS"].endswith("Haswell") else "Haswell"  # not these
+KERNELS = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"  # not these
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def on_one_machine(root: Path) -> Mapping[str, Job]:
     place = RunContext(store, experiment, store.start_sweep(experiment, "alone", "…"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_OUTPUTS", str(root))
-        train_jobs([job(i, root / str(i), values) for i, values in enumerate(jobs)], place, cores=1)
+        train([job(i, root / str(i), values) for i, values in enumerate(jobs)], place)
     return results(root / "alone.db")
 
 
@@ -135,50 +136,50 @@ def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
     wait_until(lambda: any((folder / "checkpoints").glob("*.npz") for folder in outputs))
 
 
-WHOLE = OmegaConf.create({"factor": None, "min_epochs": 1})
-HALVED = OmegaConf.create({"factor": 2, "min_epochs": 1})
+LAUNCHER = {
+    "shards": None,
+    "max_memory": None,
+    "halving": {"factor": None, "min_epochs": 1},
+    "backend": "joblib",
+    "scheduler": None,
+    "dry_run": False,
+}
+DASK = {"backend": "dask", "scheduler": "tcp://h:1"}
+HALVING = {"halving": {"factor": 2, "min_epochs": 1}}
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "uri", "message"),
     [
-        ({"backend": "ray"}, "hydra.launcher.backend must be joblib or dask, not 'ray'"),
-        ({"backend": "dask"}, "set hydra.launcher.scheduler=tcp://HOST:PORT"),
-        ({"scheduler": "tcp://h:1"}, "scheduler needs hydra.launcher.backend=dask"),
-        (
-            {"backend": "dask", "scheduler": "tcp://h:1", "shards": 2},
-            "shards applies only to backend=joblib",
-        ),
-        (
-            {"backend": "dask", "scheduler": "tcp://h:1", "halving": HALVED},
-            "halving applies only to backend=joblib",
-        ),
+        ({"backend": "ray"}, URI, "hydra.launcher.backend must be one of joblib, dask, not 'ray'"),
+        ({"backend": "dask"}, URI, "set hydra.launcher.scheduler=tcp://HOST:PORT"),
+        (DASK | {"shards": 2}, URI, "shards applies only to backend=joblib"),
+        (DASK | HALVING, URI, "halving applies only to backend=joblib"),
+        (DASK | {"scheduler": "localhost"}, URI, "must be tcp://HOST:PORT or tls://HOST:PORT"),
+        (DASK, "sqlite:///x.db", "needs a tracking server"),
+        ({"scheduler": "tcp://h:1"}, URI, "scheduler applies only to backend=dask"),
     ],
 )
-def test_a_backend_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
-    usual = {"shards": None, "max_memory": None, "dry_run": False, "halving": WHOLE}
-    launcher = PopulationLauncher(**usual | {"backend": "joblib", "scheduler": None} | values)
-    with pytest.raises(ConfigError, match=said):
-        launcher_config(launcher)
-
-
-@pytest.mark.parametrize(
-    ("address", "uri", "said"),
-    [
-        ("localhost", URI, "scheduler must be tcp://HOST:PORT or tls://HOST:PORT, not 'localhost'"),
-        ("tcp://127.0.0.1:{port}", URI, "no Dask scheduler answers at .*: start it"),
-        ("tcp://127.0.0.1:{port}", "sqlite:///x.db", "needs a tracking server"),
-    ],
-)
-def test_a_cluster_that_is_none_is_one_sentence(
-    address: str, uri: str, said: str, monkeypatch: pytest.MonkeyPatch
+def test_values_that_do_not_apply_to_a_backend_are_rejected(
+    values: dict[str, Any], uri: str, message: str
 ) -> None:
+    with pytest.raises(PipelineError, match=message):
+        create_backend(parse_launcher(LAUNCHER | values), uri)
+
+
+def test_shards_and_memory_reach_the_backend_in_cores_and_bytes() -> None:
+    def resources(**values: Any) -> Resources:
+        return create_backend(parse_launcher(LAUNCHER | values), URI).resources
+
+    assert resources(shards=3, max_memory=1.5) == Resources(cores=3, memory=1_500_000_000)
+    assert resources() == Resources(cores=joblib.cpu_count(), memory=None)
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 0.2)
-    with (
-        pytest.raises(PipelineError, match=said),
-        on_cluster(address.format(port=free_port()), uri, None),
-    ):
-        pytest.fail("it was taken for a cluster")
+    backend = DaskBackend(f"tcp://127.0.0.1:{free_port()}")
+    with pytest.raises(PipelineError, match=r"no Dask scheduler answers at .*: start"), backend:
+        pytest.fail("it connected")
 
 
 def test_without_the_extra_one_sentence_says_what_to_install() -> None:
@@ -191,12 +192,12 @@ def test_without_the_extra_one_sentence_says_what_to_install() -> None:
     ("change", "said"),
     [
         ({}, ""),
-        ({"facts": {"NumPy": "1.0"}}, "its NumPy is .*, not 1.0: install the same"),
-        ({"facts": {"pipeline/": "0"}}, "start it again from the same checkout"),
-        ({"facts": {"NumPy's kernels": "0"}}, "set NPY_DISABLE_CPU_FEATURES"),
+        ({"environment": {"NumPy": "1.0"}}, "its NumPy is .*, not 1.0: install the same"),
+        ({"environment": {"pipeline/": "0"}}, "start it again from the same checkout"),
+        ({"environment": {"NumPy's kernels": "0"}}, "set NPY_DISABLE_CPU_FEATURES"),
         ({"digest": "0"}, "its copy of digits holds other images"),
         ({"data": DataConfig("cifar10", "/nowhere", None, {})}, "/nowhere"),
-        ({"uri": URI}, "the MLflow store at tracking.uri=.* cannot be opened"),
+        ({"tracking_uri": URI}, "the MLflow store at tracking.uri=.* cannot be opened"),
     ],
 )
 def test_a_worker_says_why_it_is_not_fit(
@@ -212,8 +213,10 @@ def test_a_worker_says_why_it_is_not_fit(
     values = {**asdict(hyper()), "data": data, "tracking": TRACKING}
     sweep = place.sweep
     assert sweep is not None
-    task = Task("0", ((0, values),), place.store.uri, "0", sweep, digits.digest, facts(), None)
-    unfit = worker._unfit(replace(task, **change))
+    task = Task(
+        "0", ((0, values),), place.store.uri, "0", sweep, digits.digest, environment(), None
+    )
+    unfit = worker._reason_unfit(replace(task, **change))
     assert re.search(said, unfit)
     assert bool(said) == bool(unfit)
 
@@ -245,8 +248,8 @@ def test_what_another_machine_has_done_is_in_the_log_of_the_job(
 ) -> None:
     line = logging.makeLogRecord({"msg": "epoch 1", "levelno": logging.INFO})
     run = JobRun(job(0, tmp_path, hyper()), place)
-    run.adopt(JobResult(0, "finished", 1, 0.5, "", (line,)))
-    assert (run.score, run.error, run.pending) == (0.5, None, False)
+    run.apply_remote_result(JobResult(0, Outcome.FINISHED, 1, 0.5, "", (line,)))
+    assert (run.score, run.error, run.is_pending) == (0.5, None, False)
     assert (tmp_path / "job.log").read_text() == "epoch 1\n"
 
 

@@ -16,12 +16,15 @@ import pytest
 from pipeline.analysis.choice import rank, tabulate
 from pipeline.analysis.evidence import at_equal_epochs
 from pipeline.config import Halving, Hyperparameters, parse_job
-from pipeline.execution.halving import leaving
-from pipeline.execution.job import JobRun, JobSpec, RunContext
-from pipeline.execution.local import LocalTrainer
-from pipeline.execution.run import dry_run, train_jobs
+from pipeline.execution.backend import Resources
+from pipeline.execution.halving import select_halted
+from pipeline.execution.job import JobRun
+from pipeline.execution.local import LocalBackend, LocalTrainer
+from pipeline.execution.run import dry_run
+from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.nn.stack import Stack
-from tests.conftest import forbid_training, job, kept, next_sweep, statuses
+from pipeline.selection import selection_key
+from tests.conftest import forbid_training, job, kept, next_sweep, statuses, train
 
 pytestmark = pytest.mark.usefixtures("outputs")
 
@@ -60,9 +63,9 @@ def test_rungs_are_factor_times_apart_and_before_the_end() -> None:
 def test_those_who_stay_have_the_bits_of_the_whole_training(
     place: RunContext, specs: list[JobSpec], tmp_path: Path
 ) -> None:
-    whole = train_jobs(specs, place, cores=2)
+    whole = train(specs, place, cores=2)
     halved = next_sweep(replace(place, experiment_id=place.store.experiment("halved")))
-    runs = train_jobs(specs, halved, cores=2, halving=HALVING)
+    runs = train(specs, halved, cores=2, halving=HALVING)
     assert outcomes(runs).count("finished") == 2  # the seeds of one configuration
     assert outcomes(runs).count("halted") == 8
     assert epochs(halved) == [
@@ -73,7 +76,7 @@ def test_those_who_stay_have_the_bits_of_the_whole_training(
     )
     for number, run in enumerate(runs):
         if run.outcome == "finished":
-            assert run.best == whole[number].best
+            assert run.best.metrics == whole[number].best.metrics
             assert kept(halved, number, tmp_path) == kept(place, number, tmp_path)
     assert set(statuses(halved).values()) == {"FINISHED"}
     assert "halted after epoch 1" in (tmp_path / "2" / "job.log").read_text() or runs[2].epoch > 1
@@ -84,11 +87,11 @@ def test_a_configuration_is_judged_by_the_mean_of_its_seeds(
 ) -> None:
     race = [JobRun(spec, place) for spec in specs[:8]]
     for run, accuracy in zip(race, (0.9, 0.1, 0.6, 0.5, 0.4, 0.4, 0.9, 0.9), strict=True):
-        run.recall([(accuracy, -1.0)])
+        run.best.load_history([selection_key(accuracy, 1.0)])
     # It diverged in its first epoch, and its other seed is no result of the configuration.
-    race[6].recall([])
-    assert leaving(race, 1, HALVING) == [*race[4:6], *race[6:8]]
-    assert leaving(race, 9, HALVING) == race  # which end before that rung
+    race[6].best.load_history([])
+    assert select_halted(race, 1, HALVING) == [*race[4:6], *race[6:8]]
+    assert select_halted(race, 9, HALVING) == race  # which end before that rung
 
 
 def test_the_same_command_again_trains_nothing(
@@ -97,11 +100,11 @@ def test_the_same_command_again_trains_nothing(
     monkeypatch: pytest.MonkeyPatch,
     outputs: Path,
 ) -> None:
-    first = train_jobs(specs, place, cores=1, halving=HALVING)
+    first = train(specs, place, cores=1, halving=HALVING)
     again = next_sweep(place)
     with monkeypatch.context() as patch:
         forbid_training(patch)
-        second = train_jobs(specs, again, cores=1, halving=HALVING)
+        second = train(specs, again, cores=1, halving=HALVING)
     assert outcomes(second) == outcomes(first)
     assert [run.score for run in second] == [run.score for run in first]
     assert not list((outputs / "checkpoints").iterdir())
@@ -109,13 +112,13 @@ def test_the_same_command_again_trains_nothing(
     runs, reused = (place.store.runs(sweep) for sweep in (place.sweep, again.sweep))
     assert list(reused["run_id"]) == list(runs["run_id"])
     # Without rungs a halted run stands for nothing, and in other company it may have to go on.
-    assert outcomes(train_jobs(specs[:4], next_sweep(place), cores=1)) == ["finished"] * 4
+    assert outcomes(train(specs[:4], next_sweep(place), cores=1)) == ["finished"] * 4
     worst = [
         spec
         for spec, run in zip(specs, first, strict=True)
         if (run.outcome, run.epoch) == ("halted", 1)
     ]
-    alone = train_jobs(worst[-2:], next_sweep(place), cores=1, halving=HALVING)
+    alone = train(worst[-2:], next_sweep(place), cores=1, halving=HALVING)
     assert outcomes(alone) == ["finished"] * 2
 
 
@@ -128,36 +131,34 @@ def test_one_that_diverged_after_a_rung_was_still_a_rival_there(
     ]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
     halving = Halving(factor=2, min_epochs=2)
-    first = train_jobs(specs, place, cores=1, halving=halving)
+    first = train(specs, place, cores=1, halving=halving)
     diverged = [run.epoch for run in first if run.outcome == "diverged"]
     assert diverged and min(diverged) > 2
     forbid_training(monkeypatch)
-    assert outcomes(train_jobs(specs, next_sweep(place), cores=1, halving=halving)) == outcomes(
-        first
-    )
+    assert outcomes(train(specs, next_sweep(place), cores=1, halving=halving)) == outcomes(first)
 
 
 def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
     place: RunContext, specs: list[JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_jobs(specs, place, cores=1, halving=HALVING)
+    whole = train(specs, place, cores=1, halving=HALVING)
     other = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
     waves = itertools.count()
-    train_wave = LocalTrainer._train_wave
+    start = LocalBackend.train
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any) -> LocalTrainer:
         if next(waves) == 2:
             raise KeyboardInterrupt
-        train_wave(*args)
+        return start(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalTrainer, "_train_wave", interrupted)
+        patch.setattr(LocalBackend, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train_jobs(specs, other, cores=1, halving=HALVING)
+            train(specs, other, cores=1, halving=HALVING)
     steps, step = itertools.count(), Stack.step
     monkeypatch.setattr(Stack, "step", lambda *args: [next(steps), step(*args)])
     resumed = next_sweep(other)
-    runs = train_jobs(specs, resumed, cores=1, halving=HALVING)
+    runs = train(specs, resumed, cores=1, halving=HALVING)
     assert outcomes(runs) == outcomes(whole)
     assert next(steps) < 11 * (2 * 2 + 2 * 1 + 4 * 2)  # stacks, seeds and epochs after rung 1
     for number, run in enumerate(runs):
@@ -168,7 +169,7 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
 def test_halted_runs_are_compared_at_equal_epochs_only(
     place: RunContext, specs: list[JobSpec]
 ) -> None:
-    train_jobs(specs, place, cores=1, halving=HALVING)
+    train(specs, place, cores=1, halving=HALVING)
     assert place.sweep is not None
     jobs = tabulate(place.store.runs(place.sweep))
     assert set(rank(jobs)["outcome"]) == {"finished"}
@@ -182,8 +183,8 @@ def test_halted_runs_are_compared_at_equal_epochs_only(
 
 
 def test_the_plan_counts_what_halving_leaves(specs: list[JobSpec]) -> None:
-    lines = "\n".join(dry_run([parse_job(spec.values) for spec in specs], 2, None, HALVING))
-    assert "of 6 configurations stay 3 after epoch 1, 2 after epoch 2, 1 after epoch 4" in lines
+    lines = "\n".join(dry_run([parse_job(spec.values) for spec in specs], Resources(2), HALVING))
+    assert "6 configurations, 3 after epoch 1, 2 after epoch 2, 1 after epoch 4" in lines
 
 
 def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.plan import model_bytes, plan, share, train_wave
+from pipeline.execution.plan import model_bytes, plan_waves
 from pipeline.execution.shared_metrics import SharedMetrics
+from pipeline.execution.workers import share_dataset, train_wave
 from pipeline.nn.history import Metrics, Row
 from pipeline.nn.stack import Stack
 
@@ -26,7 +27,7 @@ NAMES = [str(i) for i in range(9)]
 
 def test_every_job_is_planned_once_and_work_is_balanced(hyper: Hyper) -> None:
     jobs = [hyper(hidden_size=h) for h in (32, 64, 128, 256) for _ in range(16)]
-    (wave,) = plan(jobs, 64, 10, cores=2, memory=PLENTY)
+    (wave,) = plan_waves(jobs, 64, 10, cores=2, memory=PLENTY)
     assert sorted(i for shard in wave for i in shard.jobs) == list(range(64))
     assert len(wave) == 2
     assert wave[0].work == wave[1].work
@@ -34,7 +35,7 @@ def test_every_job_is_planned_once_and_work_is_balanced(hyper: Hyper) -> None:
 
 def test_only_jobs_that_share_their_mini_batches_share_a_shard(hyper: Hyper) -> None:
     jobs = [hyper(seed=s, batch_size=b) for s in (0, 1) for b in (50, 100) for _ in range(3)]
-    (wave,) = plan(jobs, 64, 10, cores=2, memory=PLENTY)
+    (wave,) = plan_waves(jobs, 64, 10, cores=2, memory=PLENTY)
     for shard in wave:
         assert len({(jobs[i].seed, jobs[i].batch_size) for i in shard.jobs}) == 1
     assert [shard.work for shard in wave] == sorted((s.work for s in wave), reverse=True)
@@ -42,12 +43,12 @@ def test_only_jobs_that_share_their_mini_batches_share_a_shard(hyper: Hyper) -> 
 
 def test_memory_splits_a_population_into_waves(hyper: Hyper) -> None:
     jobs = [hyper() for _ in range(10)]
-    waves = plan(jobs, 64, 10, cores=2, memory=3 * model_bytes(jobs[0], 64, 10))
+    waves = plan_waves(jobs, 64, 10, cores=2, memory=3 * model_bytes(jobs[0], 64, 10))
     assert [sum(len(shard.jobs) for shard in wave) for wave in waves] == [3, 3, 3, 1]
 
 
 def test_a_model_larger_than_the_memory_is_a_wave_of_its_own(hyper: Hyper) -> None:
-    waves = plan([hyper(), hyper()], 64, 10, cores=2, memory=1)
+    waves = plan_waves([hyper(), hyper()], 64, 10, cores=2, memory=1)
     assert [len(wave) for wave in waves] == [1, 1]
 
 
@@ -64,14 +65,14 @@ def test_no_shards_waves_or_processes_change_a_bit(
             (32, 0.03, 0, 4),
         ]
     ]
-    shared = share(digits, tmp_path)
+    shared = share_dataset(digits, tmp_path)
     results = []
     for cores, memory in [(1, PLENTY), (2, PLENTY), (3, 2 * model_bytes(jobs[1], 64, 10))]:
         folder = tmp_path / f"{cores}"
         folder.mkdir()
         checkpoints = Checkpoints(folder, minutes=5)
         board = SharedMetrics(folder / "board", len(jobs), 4)
-        for wave in plan(jobs, 64, 10, cores, memory):
+        for wave in plan_waves(jobs, 64, 10, cores, memory):
             data = shared if cores > 1 else digits
             assert train_wave(wave, jobs, NAMES, data, checkpoints, board, cores) == {}
         curves = [list(board.read(i, 0)) for i in range(len(jobs))]
@@ -100,7 +101,7 @@ def test_only_the_model_that_raises_fails(
     monkeypatch.setattr(Stack, "step", step)
     jobs = [hyper(l2_reg=l2_reg) for l2_reg in (0, 0.1, 0.25, 0.3, 0.4)]
     checkpoints, board = Checkpoints(tmp_path, minutes=5), SharedMetrics(tmp_path / "board", 5, 3)
-    (wave,) = plan(jobs, 64, 10, cores=1, memory=PLENTY)
+    (wave,) = plan_waves(jobs, 64, 10, cores=1, memory=PLENTY)
     failed = train_wave(wave, jobs, NAMES, digits, checkpoints, board, cores=1)
     assert list(failed) == [2]
     assert "MemoryError: this one is too large" in failed[2]
@@ -115,10 +116,10 @@ def test_a_result_without_room_on_the_disk_fails_its_job_alone(
     jobs = [hyper(num_epochs=2), hyper()]
     names = ["0" * 300, "1"]  # no file has such a long name
     checkpoints, board = Checkpoints(tmp_path, minutes=5), SharedMetrics(tmp_path / "board", 2, 3)
-    (wave,) = plan(jobs, 64, 10, cores=1, memory=PLENTY)
+    (wave,) = plan_waves(jobs, 64, 10, cores=1, memory=PLENTY)
     failed = train_wave(wave, jobs, names, digits, checkpoints, board, cores=1)
     assert list(failed) == [0]
-    assert "its result cannot be kept" in failed[0]
+    assert "its result cannot be saved" in failed[0]
     assert [outcome for _, outcome in board.read(1, 0)] == [None, None, "finished"]
 
 
@@ -137,7 +138,7 @@ def test_the_board_shows_only_what_was_published(tmp_path: Path) -> None:
 
 
 def test_workers_that_start_while_their_owner_dies_end_too() -> None:
-    start = "from pipeline.execution.plan import start_workers; start_workers(2)"
+    start = "from pipeline.execution.workers import start_workers; start_workers(2)"
     owner = psutil.Popen([sys.executable, "-c", start])
     workers: list[psutil.Process] = []
     while len(workers) < 2:

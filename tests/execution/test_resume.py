@@ -16,18 +16,17 @@ from typing import Any
 import pytest
 
 from pipeline.config import Hyperparameters
-from pipeline.execution import run_logger as writer
+from pipeline.execution import flusher
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.fingerprint import fingerprint
-from pipeline.execution.job import RunContext
 from pipeline.execution.local import LocalTrainer
-from pipeline.execution.run import train_jobs
 from pipeline.execution.shared_metrics import SharedMetrics
+from pipeline.execution.spec import RunContext
 from pipeline.files import host_name
 from pipeline.nn.stack import Stack
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store
-from tests.conftest import SMALL, forbid_training, job, kept, next_sweep, statuses
+from tests.conftest import SMALL, forbid_training, job, kept, next_sweep, statuses, train
 
 pytestmark = pytest.mark.usefixtures("outputs")
 
@@ -55,13 +54,14 @@ def test_finished_jobs_are_reused_and_belong_to_the_new_sweep(
 ) -> None:
     jobs = [hyper(num_epochs=1), hyper(learning_rate=1e9), hyper(num_epochs=1)]  # one job twice
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
-    first = train_jobs(specs, place, cores=1)
+    first = train(specs, place, cores=1)
     forbid_training(monkeypatch)
     again = next_sweep(place)
-    (outputs / "checkpoints" / f"{first[1].name}.npz").write_bytes(b"of a killed process")
-    (outputs / "checkpoints" / f"x.{host_name()}.{2**22}.tmp").write_bytes(b"likewise")
+    leftover = outputs / "checkpoints" / f"{first[1].checkpoint_name}.npz"
+    leftover.write_bytes(b"of a killed process")
+    leftover.with_name(f"x.{host_name()}.{2**22}.tmp").write_bytes(b"likewise")
     with caplog.at_level(logging.INFO, "pipeline"):
-        second = train_jobs(specs, again, cores=1)
+        second = train(specs, again, cores=1)
     assert "3 of 3 already finished, training 0" in caplog.text
     assert not list((outputs / "checkpoints").iterdir())
     assert [run.score for run in second] == [run.score for run in first]
@@ -77,27 +77,28 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
 ) -> None:
     jobs = [hyper(num_epochs=9), hyper(num_epochs=9, l2_reg=0.01), hyper(num_epochs=2)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
-    train_jobs(specs, place, cores=2)
+    train(specs, place, cores=2)
     interrupted = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
-    looks, asked = itertools.count(), itertools.count()
-    look = LocalTrainer._look
+    polls, asked = itertools.count(), itertools.count()
+    poll = LocalTrainer._poll
 
-    def look_and_interrupt(*args: Any) -> None:
-        look(*args)
-        if next(looks) == 0:
+    def poll_and_interrupt(*args: Any) -> Any:
+        events = poll(*args)
+        if next(polls) == 0:
             raise KeyboardInterrupt
+        return events
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalTrainer, "_look", look_and_interrupt)
-        patch.setattr(SharedMetrics, "stopped", lambda _: next(asked) >= 40)  # in the fourth epoch
+        patch.setattr(LocalTrainer, "_poll", poll_and_interrupt)
+        patch.setattr(SharedMetrics, "stopped", lambda _: next(asked) > 40)  # in epoch 4
         with pytest.raises(KeyboardInterrupt):
-            train_jobs(specs, interrupted, cores=1)
+            train(specs, interrupted, cores=1)
     assert statuses(interrupted) == {"0": "KILLED", "1": "KILLED", "2": "FINISHED"}
     resumed = next_sweep(interrupted)
     steps = itertools.count()
     step = Stack.step
     monkeypatch.setattr(Stack, "step", lambda *args: [next(steps), step(*args)])
-    train_jobs(specs, resumed, cores=1)
+    train(specs, resumed, cores=1)
     assert next(steps) == 9 * 11 - 40  # of 11 mini-batches an epoch
     for number in range(3):
         histories, weights = zip(
@@ -116,27 +117,27 @@ def test_a_checkpoint_stays_until_the_disk_holds_the_result(
     specs = [job(0, tmp_path, hyper(num_epochs=1))]
     with monkeypatch.context() as patch:
         patch.setattr(Store, "sync", no_sync)
-        patch.setattr(writer, "PATIENCE_SECONDS", 0)
-        (run,) = train_jobs(specs, place, cores=1)
+        patch.setattr(flusher, "RETRY_SECONDS", 0)
+        (run,) = train(specs, place, cores=1)
     assert statuses(place) == {"0": "FINISHED"}
     assert run.error is None
-    assert Checkpoints(outputs / "checkpoints", 5).path(run.name).exists()
-    train_jobs(specs, next_sweep(place), cores=1)
-    assert not Checkpoints(outputs / "checkpoints", 5).path(run.name).exists()
+    assert Checkpoints(outputs / "checkpoints", 5).path(run.checkpoint_name).exists()
+    train(specs, next_sweep(place), cores=1)
+    assert not Checkpoints(outputs / "checkpoints", 5).path(run.checkpoint_name).exists()
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(
     place: RunContext, hyper: Hyper, tmp_path: Path, outputs: Path
 ) -> None:
     values = hyper()
-    (run,) = train_jobs([job(0, tmp_path / "0", values)], place, cores=1)
-    path = Checkpoints(outputs / "checkpoints", 5).path(run.name)
+    (run,) = train([job(0, tmp_path / "0", values)], place, cores=1)
+    path = Checkpoints(outputs / "checkpoints", 5).path(run.checkpoint_name)
     assert not path.exists()
     for content in (b"", b"PK\x03\x04 no archive", os.urandom(3000)):
         path.write_bytes(content)
         other = next_sweep(replace(place, experiment_id=place.store.experiment(f"{content!r:.9}")))
-        (again,) = train_jobs([job(0, tmp_path / "0", values)], other, cores=1)
-        assert (again.outcome, again.best) == ("finished", run.best)
+        (again,) = train([job(0, tmp_path / "0", values)], other, cores=1)
+        assert (again.outcome, again.best.metrics) == ("finished", run.best.metrics)
 
 
 def test_what_the_store_did_not_take_is_sent_by_the_next_start(
@@ -150,19 +151,19 @@ def test_what_the_store_did_not_take_is_sent_by_the_next_start(
         raise TrackingError("MLflow has gone away")
 
     specs = [job(i, tmp_path / str(i), hyper(l2_reg=i)) for i in range(3)]
-    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(flusher, "RETRY_SECONDS", 0)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "log", unreachable)
-        runs = train_jobs(specs, place, cores=1)
+        runs = train(specs, place, cores=1)
     assert [run.outcome for run in runs] == ["finished"] * 3
     assert "3 of 3 jobs are trained but not in MLflow (MLflow has gone away)" in str(runs[0].error)
-    assert caplog.text.count("training goes on") == 1
+    assert caplog.text.count("training continues") == 1
     forbid_training(monkeypatch)
     again = next_sweep(place)
-    sent = train_jobs(specs, again, cores=1)
+    sent = train(specs, again, cores=1)
     assert [run.error for run in sent] == [None] * 3
     assert statuses(again) == dict.fromkeys("012", "FINISHED")
-    assert [run.best for run in sent] == [run.best for run in runs]
+    assert [run.best.metrics for run in sent] == [run.best.metrics for run in runs]
 
 
 def test_a_job_that_the_store_refuses_does_not_hold_up_the_others(
@@ -175,11 +176,11 @@ def test_a_job_that_the_store_refuses_does_not_hold_up_the_others(
             raise TrackingError("not this one")
         real_log(self, run_id, points, params, tags)
 
-    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 3)
-    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(flusher, "RETRY_SECONDS", 3)
+    monkeypatch.setattr(flusher, "FLUSH_SECONDS", 0.1)
     monkeypatch.setattr(Store, "log", log)
     specs = [job(i, tmp_path / str(i), hyper(l2_reg=i)) for i in range(3)]
-    runs = train_jobs(specs, place, cores=1)
+    runs = train(specs, place, cores=1)
     assert [run.error is None for run in runs] == [False, True, True]
 
 
@@ -220,9 +221,9 @@ def test_a_run_that_could_only_be_opened_late_is_whole(
         return start(self, *arguments)
 
     monkeypatch.setattr(Store, "start_run", locked)
-    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(flusher, "FLUSH_SECONDS", 0.1)
     jobs = [job(i, tmp_path / str(i), replace(SMALL, seed=i)) for i in range(2)]
-    assert all(run.error is None for run in train_jobs(jobs, place, cores=1))
+    assert all(run.error is None for run in train(jobs, place, cores=1))
     assert place.sweep is not None
     runs = place.store.runs(place.sweep)
     for tag in ("fingerprint", "dataset_digest", "num_train", "outcome"):

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.config import Hyperparameters
-from pipeline.execution.job import RunContext
-from pipeline.execution.local import LocalTrainer
-from pipeline.execution.run import train_jobs
+from pipeline.execution.job import JobRun
+from pipeline.execution.spec import RunContext
 from pipeline.nn.stack import Stack
-from tests.conftest import job, statuses
+from tests.conftest import job, statuses, train
 
 Hyper = Callable[..., Hyperparameters]
 pytestmark = pytest.mark.usefixtures("outputs")  # checkpoints go to a folder of the test's own
@@ -27,7 +26,7 @@ def test_jobs_that_share_a_folder_keep_their_own_weights(
 ) -> None:
     jobs = [hyper(hidden_size=h, num_epochs=1) for h in (4, 8, 4)]
     specs = [job(i, tmp_path / "shared", values) for i, values in enumerate(jobs)]
-    train_jobs(specs, place, cores=2)
+    train(specs, place, cores=2)
     assert place.sweep is not None
     runs = place.store.runs(place.sweep)
     assert list(runs["status"]) == ["FINISHED"] * 3
@@ -44,18 +43,19 @@ def test_an_interrupt_keeps_what_finished_and_stops_the_rest(
     monkeypatch: pytest.MonkeyPatch,
     cores: int,
 ) -> None:
-    look = LocalTrainer._look
+    record = JobRun.record_epoch
 
-    def look_and_interrupt(group: LocalTrainer, board: Any, members: Any, runs: Any) -> None:
-        look(group, board, members, runs)
-        if all(run.epoch >= 2 for run in runs):
+    def record_and_interrupt(run: JobRun, epoch: int, *args: Any) -> bool:
+        new = record(run, epoch, *args)
+        if new and run.spec.number == 1 and epoch == 3:
             raise KeyboardInterrupt
+        return new
 
-    monkeypatch.setattr(LocalTrainer, "_look", look_and_interrupt)
+    monkeypatch.setattr(JobRun, "record_epoch", record_and_interrupt)
     jobs = [hyper(num_epochs=2), hyper(num_epochs=FOREVER)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
     with pytest.raises(KeyboardInterrupt):
-        train_jobs(specs, place, cores)
+        train(specs, place, cores)
     assert statuses(place) == {"0": "FINISHED", "1": "KILLED"}
     assert "best val_acc" in (tmp_path / "0" / "job.log").read_text()
     assert "killed in epoch" in (tmp_path / "1" / "job.log").read_text()
@@ -73,7 +73,7 @@ def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
     monkeypatch.setattr(Stack, "step", step)
     jobs = [hyper(num_epochs=1), hyper(hidden_size=7), hyper(hidden_size=10**12)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
-    runs = train_jobs(specs, place, cores=1)
+    runs = train(specs, place, cores=1)
     assert [run.outcome for run in runs] == ["finished", "failed", "failed"]
     assert statuses(place) == {"0": "FINISHED", "1": "FAILED", "2": "FAILED"}
     assert "MemoryError: unable to allocate 7 units" in str(runs[1].error)
@@ -89,5 +89,5 @@ def test_waves_that_must_be_small_still_train_every_job(
     place: RunContext, hyper: Hyper, tmp_path: Path
 ) -> None:
     specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, seed=i % 2)) for i in range(5)]
-    runs = train_jobs(specs, place, cores=2, memory=1)
+    runs = train(specs, place, cores=2, memory=1)
     assert [run.outcome for run in runs] == ["finished"] * 5

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.execution.job import RunContext
+from pipeline.execution.spec import RunContext
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Point, Store
 

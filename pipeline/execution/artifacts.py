@@ -1,0 +1,33 @@
+"""The files that MLflow keeps of a trained job: its configuration, weights and validation hits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipeline.nn.history import Checkpoint
+
+
+def write_artifacts(folder: Path, values: Mapping[str, Any], result: Checkpoint) -> None:
+    """Write the artifacts of a job into a folder.
+
+    - ``config.yaml``: the job's configuration, with interpolations resolved.
+    - ``weights.npz``: W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,) of the best epoch.
+    - ``val_hits.npz``: ``bits``, one bit per validation image, set if these weights predict it
+      correctly (packed by `numpy.packbits`).
+
+    A model that diverged in its first epoch has no weights, and only gets a ``config.yaml``.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    if result.best is not None:
+        W1, b1, W2, b2 = (array[0] for array in result.best)
+        np.savez(folder / "weights.npz", W1=W1, b1=b1[0], W2=W2, b2=b2[0])
+        np.savez(folder / "val_hits.npz", bits=result.best_hits)

@@ -1,0 +1,182 @@
+"""The interface between a sweep and the machines that train it.
+
+A backend trains the jobs of a `Plan` and reports `Event`s. To add a backend, write one module with
+a class that implements `Backend`, add it to `BACKENDS`, and name it in
+``conf/hydra/launcher/population.yaml``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import psutil
+
+from pipeline.config import Hyperparameters, LauncherConfig
+from pipeline.data.dataset import Dataset
+from pipeline.errors import ConfigError
+from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.spec import JobResult, RunContext
+from pipeline.nn.history import Row
+from pipeline.outcomes import Outcome
+
+BACKENDS = {  # the values of hydra.launcher.backend
+    "joblib": "pipeline.execution.local:LocalBackend",
+    "dask": "pipeline.execution.dask.backend:DaskBackend",
+}
+MEMORY_SHARE = 0.6  # of the free memory, unless hydra.launcher.max_memory is set
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a backend may use at a time."""
+
+    cores: int  # shards that train at the same time
+    memory: int | None = None  # bytes for data and weights; None: `MEMORY_SHARE` of what is free
+
+    def memory_for_weights(self, data: Dataset) -> int:
+        """The bytes that the dataset leaves for weights."""
+        memory = self.memory or int(psutil.virtual_memory().available * MEMORY_SHARE)
+        return memory - data.X_train.nbytes - data.X_val.nbytes
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job to train."""
+
+    number: int
+    values: Mapping[str, Any]  # its configuration
+    hyperparameters: Hyperparameters
+    checkpoint_name: str
+    epochs_done: int  # epochs that the sweep has recorded already
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs to train on one dataset."""
+
+    jobs: Sequence[PlannedJob]
+    data: Dataset
+    checkpoints: Checkpoints
+    context: RunContext
+    until: int | None = None  # the epoch after which training pauses; None: train to the end
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """A job starts to train on this machine."""
+
+    job: int  # its number; likewise below
+
+
+@dataclass(frozen=True)
+class EpochTrained:
+    """A job has trained an epoch on this machine. The sweep logs it."""
+
+    job: int
+    epoch: int  # 1, 2, …
+    row: Row
+    outcome: Outcome | None  # FINISHED or DIVERGED if it was the job's last epoch
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """A job cannot be trained to its end."""
+
+    job: int
+    error: Exception
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class JobLogged:
+    """Another machine has trained a job and has logged it to MLflow."""
+
+    job: int
+    result: JobResult
+
+
+Event = JobStarted | EpochTrained | JobFailed | JobLogged
+
+
+class Training(Protocol):
+    """The training of a plan. It starts with the iteration."""
+
+    def __iter__(self) -> Iterator[Sequence[Event]]:
+        """Yield the new events, at least once per second, until all jobs have ended or paused.
+
+        Raises:
+            PipelineError: no machine can train the jobs.
+        """
+
+    def stop(self) -> Sequence[Event]:
+        """Stop the training after its current step, and save checkpoints.
+
+        Returns:
+            Events that the iteration may not have delivered. They can repeat earlier ones.
+        """
+
+
+class Backend(Protocol):
+    """Trains jobs. It is a context manager that acquires and releases what it needs."""
+
+    resources: Resources
+
+    @classmethod
+    def from_config(cls, config: LauncherConfig, tracking_uri: str) -> Self:
+        """Check the values that apply to this backend, and those that do not.
+
+        Raises:
+            ConfigError: a value is missing, or does not apply to this backend.
+        """
+
+    def __enter__(self) -> Self:
+        """Connect to other machines.
+
+        Raises:
+            PipelineError: they cannot be reached.
+        """
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release everything that was acquired."""
+
+    def warm_up(self, num_jobs: int) -> None:
+        """Start workers ahead of time. It is called in a thread of its own."""
+
+    def stage(self, data: Dataset, num_jobs: int) -> Dataset:
+        """Make a dataset available to the workers; return the view of it that plans must use.
+
+        Raises:
+            PipelineError: there is no room for it.
+        """
+
+    def train(self, plan: Plan) -> Training:
+        """Train the jobs of a plan."""
+
+
+def create_backend(config: LauncherConfig, tracking_uri: str) -> Backend:
+    """Create the backend that ``hydra.launcher.backend`` names.
+
+    Args:
+        config: the values of ``hydra.launcher``.
+        tracking_uri: the MLflow store, which the workers must reach.
+
+    Raises:
+        ConfigError: there is no such backend, or a value does not apply to it.
+    """
+    if config.backend not in BACKENDS:
+        raise ConfigError(
+            f"hydra.launcher.backend must be one of {', '.join(BACKENDS)}, not {config.backend!r}"
+        )
+    module, _, name = BACKENDS[config.backend].partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    backend: Backend = cls.from_config(config, tracking_uri)
+    return backend

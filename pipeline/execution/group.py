@@ -1,0 +1,148 @@
+"""The jobs of a sweep on one dataset: they train together, from rung to rung."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline import shutdown
+from pipeline.config import Halving
+from pipeline.data.dataset import Dataset
+from pipeline.execution.backend import (
+    Backend,
+    EpochTrained,
+    Event,
+    JobFailed,
+    JobLogged,
+    JobStarted,
+    Plan,
+    PlannedJob,
+)
+from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.flusher import Flusher
+from pipeline.execution.halving import select_halted
+from pipeline.execution.job import JobRun
+from pipeline.execution.progress import Progress
+from pipeline.execution.spec import RunContext
+
+
+class JobGroup:
+    """Trains jobs that share a dataset and a dtype on a backend, and records what it reports."""
+
+    def __init__(
+        self,
+        runs: Sequence[JobRun],
+        candidates: Sequence[JobRun],
+        data: Dataset,
+        checkpoints: Checkpoints,
+        context: RunContext,
+        halving: Halving | None,
+    ) -> None:
+        """Prepare to train.
+
+        Args:
+            runs: the jobs to train.
+            candidates: the jobs that are compared at a rung: `runs`, and jobs that reuse a result.
+            data: the dataset, as the backend has staged it.
+            checkpoints: the folder of the checkpoints.
+            context: the place of the runs in MLflow.
+            halving: when jobs stop early; None: all train to their end.
+        """
+        self._runs, self._candidates, self._data = runs, list(candidates), data
+        self._checkpoints, self._context, self._halving = checkpoints, context, halving
+        self._by_number = {run.spec.number: run for run in runs}
+        self._images = len(data.y_train)
+        epochs = sum(run.hyperparameters.num_epochs for run in runs)
+        self._progress = Progress(len(runs), epochs * self._images)
+
+    def train(self, backend: Backend, flusher: Flusher) -> None:
+        """Train each job to its end, or to the rung where it is halted.
+
+        Raises:
+            PipelineError: no machine can train the jobs.
+        """
+        try:
+            for rung in self._rungs():
+                self._train_until(rung, backend, flusher)
+                if rung is not None:
+                    self._halt(rung)
+                flusher.flush()
+        finally:
+            self._progress.close()
+
+    def _rungs(self) -> list[int | None]:
+        """The epochs after which training pauses, and None for the end."""
+        if self._halving is None:
+            return [None]
+        longest = max((run.hyperparameters.num_epochs for run in self._candidates), default=0)
+        return [*self._halving.rungs(longest), None]
+
+    def _train_until(self, rung: int | None, backend: Backend, flusher: Flusher) -> None:
+        active = [
+            run for run in self._runs if not run.outcome and not run.has_cached_result_at(rung)
+        ]
+        if not active:
+            return
+        planned = [
+            PlannedJob(
+                run.spec.number,
+                run.spec.values,
+                run.hyperparameters,
+                run.checkpoint_name,
+                run.epoch,
+            )
+            for run in active
+        ]
+        training = backend.train(
+            Plan(planned, self._data, self._checkpoints, self._context, until=rung)
+        )
+        try:
+            for events in training:
+                self._apply(events, flusher)
+                shutdown.check()
+                flusher.tick()
+        except BaseException:
+            self._apply(training.stop(), flusher)
+            raise
+
+    def _apply(self, events: Sequence[Event], flusher: Flusher) -> None:
+        """Record events. Events that were recorded before have no effect."""
+        flusher.open([self._by_number[e.job] for e in events if isinstance(e, JobStarted)])
+        for event in events:
+            run = self._by_number[event.job]
+            match event:
+                case EpochTrained(_, epoch, row, outcome):
+                    if not run.record_epoch(epoch, row, outcome):
+                        continue
+                    self._progress.add_images(self._images)
+                case JobFailed(_, error, trace):
+                    run.fail(error, trace)
+                case JobLogged(_, result):
+                    run.apply_remote_result(result)
+                    self._progress.add_images(run.epoch * self._images)
+                case _:
+                    continue
+            if run.outcome is not None:
+                self._count(run)
+
+    def _halt(self, rung: int) -> None:
+        """End the candidates that do not continue after a rung."""
+        assert self._halving is not None
+        halted = set(select_halted(self._candidates, rung, self._halving))
+        reused: dict[int, str] = {}
+        for run in self._candidates:
+            if run not in halted or run.outcome:
+                continue
+            if run.cached_halted_run is not None and run.epoch == 0:
+                run.reuse(run.cached_halted_run)
+                reused[run.spec.number] = run.cached_halted_run.run_id
+            else:
+                run.halt(rung)
+            self._count(run)
+        self._candidates = [run for run in self._candidates if run not in halted]
+        if reused and self._context.sweep is not None:
+            self._context.store.link_reused_runs(self._context.sweep, reused)
+
+    def _count(self, run: JobRun) -> None:
+        assert run.outcome is not None
+        epochs_left = run.hyperparameters.num_epochs - run.epoch
+        self._progress.end_job(run.outcome, epochs_left * self._images)

@@ -1,0 +1,106 @@
+"""Buffers what one MLflow run will hold, and writes it in few calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.tracking.store import Point, Store, Sweep
+
+
+class DatasetInfo(NamedTuple):
+    """The dataset of a run, as MLflow's UI shows it."""
+
+    name: str
+    digest: str
+    source: str  # a folder, an address or a package
+    sizes: str  # JSON: the number of images per split
+
+
+class RunLogger:
+    """Writes one MLflow run.
+
+    The `add_…` methods only fill a buffer. `flush` sends the buffer in one call. A `flush` that
+    fails can be repeated: the buffer is cleared only after the store has accepted it, and MLflow
+    stores a value that it receives twice once.
+    """
+
+    def __init__(self, store: Store, experiment_id: str, sweep: Sweep | None, name: str) -> None:
+        """Prepare a run that does not exist yet; `open` creates it.
+
+        Args:
+            store: the MLflow store.
+            experiment_id: the experiment of the run.
+            sweep: the sweep that the run belongs to; None for a single run.
+            name: the run's name in the UI.
+        """
+        self.name = name
+        self.run_id = ""  # empty until the run is open
+        self._store, self._experiment_id, self._sweep = store, experiment_id, sweep
+        self._points: list[Point] = []
+        self._params: dict[str, Any] = {}
+        self._tags: dict[str, str] = {}
+        self._dataset: DatasetInfo | None = None
+
+    @property
+    def has_pending_metrics(self) -> bool:
+        """Whether `flush` has metrics or parameters to send."""
+        return bool(self._points or self._params)
+
+    def add_point(self, point: Point) -> None:
+        """Buffer the metrics of one epoch."""
+        self._points.append(point)
+
+    def add_params(self, params: Mapping[str, Any]) -> None:
+        """Buffer parameters."""
+        self._params |= params
+
+    def add_tags(self, tags: Mapping[str, str]) -> None:
+        """Buffer tags; of two values for one key the later one counts."""
+        self._tags |= tags
+
+    def set_dataset(self, dataset: DatasetInfo) -> None:
+        """Buffer the dataset of the run."""
+        self._dataset = dataset
+
+    def open(self) -> None:
+        """Create the run with status RUNNING and the buffered tags, unless it exists.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        if not self.run_id:
+            self.run_id = self._store.start_run(
+                self._experiment_id, self.name, self._tags, self._sweep
+            )
+            self._tags = {}
+
+    def flush(self) -> None:
+        """Send the buffer, and create the run first if needed.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        self.open()
+        if self._dataset is not None:
+            self._store.log_dataset(self.run_id, *self._dataset)
+            self._dataset = None
+        self._store.log(self.run_id, self._points, self._params, self._tags)
+        self._points, self._params, self._tags = [], {}, {}
+
+    def log_files(self, folder: Path) -> None:
+        """Store the files of a folder as artifacts of the run.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        self._store.log_files(self.run_id, folder)
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
+        self._store.end_run(self.run_id, status)
