@@ -33,8 +33,8 @@ SMALL = Hyperparameters(
     weight_std=0.1,
     seed=0,
     dtype="float32",
-    momentum=0,
-    dropout=0,
+    momentum=0.0,
+    dropout=0.0,
     flip=False,
 )
 
