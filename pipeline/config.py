@@ -7,7 +7,7 @@ and the other functions here check them. The hyperparameters are in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -59,6 +59,13 @@ class DataConfig:
     group: Annotated[
         str | None, Field(description="a column whose equal values stay in one split")
     ] = None
+    exclude: Annotated[
+        Sequence[str], Field(description="columns that are no features, such as identifiers")
+    ] = ()
+    separator: Annotated[
+        str,
+        Field(min_length=1, max_length=1, description="character between the values of a CSV line"),
+    ] = ","
     val_fraction: Annotated[float, Field(gt=0, description="validation share of the rows")] = 0.2
     test_fraction: Annotated[
         float, Field(ge=0, description="test share of the rows; 0: no test split")

@@ -51,7 +51,7 @@ def stratified(
         counts = [max(1, round(fraction * len(rows))) for fraction in fractions]
         if sum(counts) >= len(rows):
             raise DataError(
-                f"class {name!r} has {len(rows)} rows, too few for a row in each of "
+                f"class {name!r} has too few rows ({len(rows)}) for a row in each of the "
                 f"{len(counts) + 1} splits: add rows, remove the class, or use smaller fractions"
             )
         start = 0

@@ -167,7 +167,7 @@ BAD: list[tuple[Arrays, str]] = [
     ({"X": X, "y": X[:, 0]}, "labels must be whole numbers or text"),
     ({"X": X, "y": np.arange(100)}, "y has 100 distinct values in 100 rows"),
     ({"X": X, "y": np.where(np.arange(100) == 5, np.nan, 1)}, "y contains nan in row 5"),
-    ({"X": X, "y": np.r_[np.zeros(98, int), 1, 1]}, "class '1' has 2 rows, too few"),
+    ({"X": X, "y": np.r_[np.zeros(98, int), 1, 1]}, "class '1' has too few rows (2)"),
     ({"X": np.where(np.arange(400).reshape(100, 4) == 42, np.nan, X), "y": Y}, "row 10, feature 2"),
     ({"X": np.where(np.arange(400).reshape(100, 4) == 42, np.inf, X), "y": Y}, "is inf"),
     ({"X": X, "y": Y, "X_val": X}, "only one of X_val and y_val"),
