@@ -5,12 +5,13 @@ A trial is a job of the sweep, with the same number.
 
 from __future__ import annotations
 
-import fcntl
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from pipeline.errors import PipelineError
 from pipeline.tracking.provenance import heartbeat_tags, is_gone, provenance
@@ -199,6 +200,5 @@ def _alone(storage: str | None) -> Iterator[None]:
         return
     path = Path(storage.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(path.with_name(path.name + ".lock")):
         yield
