@@ -21,6 +21,7 @@ from benchmarks.measure import Samples, arguments, fresh_folder, interleave, not
 from benchmarks.peers.task import Task
 from pipeline.config import DataConfig
 from pipeline.paths import ROOT
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 SWEEP = ("python", "-m", "pipeline", "-m")
@@ -89,7 +90,7 @@ def measure_ours(command: Sequence[str], samples: Samples) -> None:
     with fresh_folder() as folder:
         if run(command, folder, samples):
             store = Store(f"sqlite:///{folder}/outputs/mlflow.db")
-            jobs = store.runs(store.find_sweep())
+            jobs = queries.sweep_runs(store, queries.find_sweep(store))
             samples.notes |= {
                 "best_val_acc": float(jobs["metrics.best_val_acc"].max()),
                 "jobs": len(jobs),

@@ -1,13 +1,22 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes and file locks."""
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+NOTICE_SECONDS = 5  # of waiting for a lock before a log line says so
+LOCK_SECONDS = 60  # of waiting for a lock before an error
+
+log = logging.getLogger("pipeline")
 
 
 def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
@@ -27,6 +36,32 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is created if necessary and never truncated.
+
+    Raises:
+        TimeoutError: another process has held the lock for `LOCK_SECONDS`.
+        OSError: the file cannot be opened, or is a symbolic link.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=NOTICE_SECONDS)
+    except Timeout:
+        log.warning("waiting for %s, which another process has locked", path)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS - NOTICE_SECONDS)
+        except Timeout:
+            raise TimeoutError(
+                f"another process has locked {path} for {LOCK_SECONDS} seconds"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def host_name() -> str:

@@ -34,7 +34,8 @@ from pipeline.paths import IN_CHECKOUT, default_tracking_uri, outputs_dir
 if TYPE_CHECKING:
     from pipeline.execution.job import JobRun
     from pipeline.execution.spec import RunContext
-    from pipeline.tracking.store import Store, Sweep
+    from pipeline.tracking.entities import Sweep
+    from pipeline.tracking.store import Store
 
 _current: Session | None = None
 
@@ -97,17 +98,19 @@ class Session:
         Raises:
             PipelineError: a value of `tracking` is wrong or swept, or the store cannot be opened.
         """
+        from pipeline.tracking import cleanup
+
         _check_tracking(config.hydra)
         store, experiment = _open_store(config)
-        store.kill_orphaned_runs()
-        experiment_id = store.experiment(experiment)
+        cleanup.kill_orphaned_runs(store)
+        experiment_id = store.ensure_experiment(experiment)
         self.sweep = store.start_sweep(experiment_id, _sweep_name(config.hydra), self.command)
         self.store = store
 
     def note_search(self, space: Mapping[str, Mapping[str, Any]]) -> None:
         """Record with the parent run which space a sampler searches."""
         if self.store is not None and self.sweep is not None:
-            self.sweep = self.store.note_search(self.sweep, space)
+            self.sweep = self.store.log_search_space(self.sweep, space)
 
     def _run_app(self, app: Callable[[], Any]) -> int:
         try:
@@ -137,13 +140,15 @@ class Session:
         Raises:
             PipelineError: the store cannot be reached, or the report cannot be written.
         """
+        from pipeline.tracking import cleanup, queries
+
         store, sweep = self.store, self.sweep
         if store is None or sweep is None:
             return code
         try:
-            store.delete_duplicate_runs(sweep)
-            if not store.has_jobs(sweep):  # interrupted before its first job
-                store.forget(sweep)
+            cleanup.delete_duplicate_runs(store, sweep)
+            if not queries.has_jobs(store, sweep):  # interrupted before its first job
+                store.delete_sweep(sweep)
                 return code or 1
             with shutdown.reraise_pending_signal():
                 has_choice = _write_report(store, sweep)
@@ -180,6 +185,7 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
         CompactHydraException: the store cannot be opened.
     """
     from pipeline.execution.spec import RunContext
+    from pipeline.tracking import cleanup, queries
 
     session = current_session()
     try:
@@ -188,10 +194,10 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
             return RunContext(own[0], own[1].experiment_id, own[1])
         store, experiment = _open_store(config)
         if hydra_config.mode != RunMode.MULTIRUN:
-            store.kill_orphaned_runs()
-            return RunContext(store, store.experiment(experiment), None)
+            cleanup.kill_orphaned_runs(store)
+            return RunContext(store, store.ensure_experiment(experiment), None)
         # A worker process of another launcher knows its sweep by name only.
-        sweep = store.find_sweep(_sweep_name(hydra_config))
+        sweep = queries.find_sweep(store, _sweep_name(hydra_config))
         return RunContext(store, sweep.experiment_id, sweep)
     except PipelineError as error:
         raise CompactHydraException(str(error)) from error

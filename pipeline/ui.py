@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pipeline.tracking.store import Store  # imports MLflow: --help does not need it
 
     try:
-        Store.existing(options.tracking_uri)  # MLflow would create a store that does not exist
+        Store.open_existing(options.tracking_uri)  # MLflow would create a store that does not exist
         socket.create_server(("127.0.0.1", options.port)).close()
     except PipelineError as error:
         sys.exit(str(error))

@@ -19,6 +19,7 @@ from pipeline.execution.local import LocalBackend
 from pipeline.execution.run import train_jobs
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.nn.stack import Stack
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 DIGITS = DataConfig(name="digits", dir=None, url=None, files={})
@@ -66,7 +67,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def place(store: Store, request: pytest.FixtureRequest) -> RunContext:
-    experiment = store.experiment(request.node.name)
+    experiment = store.ensure_experiment(request.node.name)
     return RunContext(store, experiment, store.start_sweep(experiment, request.node.name, "…"))
 
 
@@ -91,7 +92,7 @@ def train(
 
 def statuses(place: RunContext) -> dict[str, str]:
     assert place.sweep is not None
-    runs = place.store.runs(place.sweep)
+    runs = queries.sweep_runs(place.store, place.sweep)
     return dict(zip(runs["tags.job"], runs["status"], strict=True))
 
 
@@ -110,8 +111,8 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def kept(place: RunContext, number: int, folder: Path) -> tuple[Any, Any]:
     """The curves and the weights that the store holds of a job."""
     assert place.sweep is not None
-    run = place.store.runs(place.sweep).set_index("tags.job").loc[str(number)]
-    curves = place.store.curves(run["run_id"], ["train_loss", "val_loss", "val_acc"])
-    path = place.store.fetch(run["run_id"], "weights.npz", folder)
+    run = queries.sweep_runs(place.store, place.sweep).set_index("tags.job").loc[str(number)]
+    curves = queries.curves(place.store, run["run_id"], ["train_loss", "val_loss", "val_acc"])
+    path = place.store.download_artifact(run["run_id"], "weights.npz", folder)
     with np.load(path, allow_pickle=False) as file:
         return curves.to_dict(), {name: file[name].tobytes() for name in file}

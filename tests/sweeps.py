@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.config import DataConfig
 from pipeline.execution.spec import JobSpec, RunContext
-from pipeline.tracking.store import Store, Sweep
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
 from tests.conftest import DIGITS, SMALL, TRACKING, train
 
 MARKUP = "<script>alert(1)</script>|`*x*`"  # part of the command of each sweep
@@ -28,7 +29,7 @@ def train_sweep(
         jobs: the values of each job that differ from `BASE`.
         data: the dataset.
     """
-    experiment = store.experiment("digits")
+    experiment = store.ensure_experiment("digits")
     sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
     groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
     specs = [

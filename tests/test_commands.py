@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipeline.paths import ROOT
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -69,21 +70,27 @@ def test_a_sweep_reports_what_finished_diverged_and_failed(swept: tuple[Path, An
 def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_path: Path) -> None:
     outputs, _ = swept
     store = Store(f"sqlite:///{outputs}/mlflow.db")
-    sweep = store.find_sweep()
+    sweep = queries.find_sweep(store)
     assert sweep.command.startswith("python -m pipeline -m hidden_size=16,32,0")
-    runs = store.runs(sweep)
+    runs = queries.sweep_runs(store, sweep)
     assert sorted(runs["status"]) == ["FAILED"] * 2 + ["FINISHED"] * 4
     best = runs.loc[runs["metrics.best_val_acc"].idxmax()]
     assert best["tags.outcome"] == "finished"
     assert best["name"].startswith(f"H={best['params.hidden_size']} lr=0.3 λ=1e-4 s0")
-    curves = store.curves(best["run_id"], ["train_loss", "train_acc", "val_loss", "val_acc"])
+    curves = queries.curves(
+        store, best["run_id"], ["train_loss", "train_acc", "val_loss", "val_acc"]
+    )
     assert curves.shape == (6, 4)
     assert curves["val_acc"].max() == best["metrics.best_val_acc"]
-    with np.load(store.fetch(best["run_id"], "weights.npz", tmp_path), allow_pickle=False) as file:
+    with np.load(
+        store.download_artifact(best["run_id"], "weights.npz", tmp_path), allow_pickle=False
+    ) as file:
         shapes = {name: file[name].shape for name in file}
     H = int(best["params.hidden_size"])
     assert shapes == {"W1": (64, H), "b1": (H,), "W2": (H, 10), "b2": (10,)}
-    config = yaml.safe_load(store.fetch(best["run_id"], "config.yaml", tmp_path).read_text())
+    config = yaml.safe_load(
+        store.download_artifact(best["run_id"], "config.yaml", tmp_path).read_text()
+    )
     assert (config["hidden_size"], config["data"]["name"]) == (H, "digits")
     inputs = store.client.get_run(best["run_id"]).inputs.dataset_inputs
     assert inputs[0].dataset.digest == best["tags.dataset_digest"]

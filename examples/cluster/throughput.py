@@ -15,7 +15,8 @@ import psutil
 import psycopg2
 
 from examples.cluster.servers import mlflow_uri, postgres
-from pipeline.tracking.store import Point, Store
+from pipeline.tracking.entities import Point
+from pipeline.tracking.store import Store
 from tests.torture.server import Server
 
 EPOCHS = 30
@@ -29,7 +30,7 @@ FROM pg_stat_user_tables ORDER BY 2 DESC LIMIT 4"""
 def client(url: str, runs: int) -> float:
     """Log runs as a job of a sweep does that is done at once; returns the seconds of it."""
     store = Store(url)
-    sweep = store.start_sweep(store.experiment("throughput"), f"{time.time_ns()}", "…")
+    sweep = store.start_sweep(store.ensure_experiment("throughput"), f"{time.time_ns()}", "…")
     params = {f"param_{i}": "0.001" for i in range(10)}
     tags = {"job": "0", "fingerprint": "0" * 32, "dataset": "digits", "dataset_digest": "0" * 32}
     now = time.time_ns() // 1_000_000
@@ -44,7 +45,7 @@ def client(url: str, runs: int) -> float:
             run_id = store.start_run(sweep.experiment_id, "H=128", tags, sweep)
             store.log_dataset(run_id, "digits", "0" * 32, "scikit-learn", "{}")
             store.log(run_id, points, params, {"outcome": "finished"})
-            store.log_files(run_id, Path(name))
+            store.log_artifacts(run_id, Path(name))
             store.end_run(run_id, "FINISHED")
     return time.monotonic() - began
 
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def _measure(url: str, database: str, runs: int, clients: int) -> None:
-    Store(url).experiment("throughput")
+    Store(url).ensure_experiment("throughput")
     with ProcessPoolExecutor(clients, get_context("spawn")) as pool:
         list(pool.map(client, [url] * clients, [1] * clients))  # whose imports do not count
         before, used = _size(database), _processor_time()

@@ -23,7 +23,8 @@ from pipeline.nn.model import Params, predict
 from pipeline.outcomes import Outcome
 from pipeline.report.tables import HEADINGS, show
 from pipeline.selection import configuration_key, selection_key
-from pipeline.tracking.store import Point, Store
+from pipeline.tracking.entities import Point
+from pipeline.tracking.store import Store
 
 CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
 METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc")
@@ -59,7 +60,7 @@ class Best:
 
 
 def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of a sweep (of `Store.runs`), one row a job, always with the same columns."""
+    """The result of `queries.sweep_runs` with fixed columns, one row per job."""
     columns = {"job": "tags.job", "name": "name", "run_id": "run_id", "outcome": "tags.outcome"}
     columns |= {key: f"params.{key}" for key in PARAMS}
     columns |= {key: f"metrics.{key}" for key in METRICS}
@@ -159,7 +160,7 @@ def read_arrays(store: Store, run_id: str, name: str, read: Callable[[Mapping[st
         PipelineError: the run has none, or none that can be read.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = store.fetch(run_id, name, Path(folder))
+        path = store.download_artifact(run_id, name, Path(folder))
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
@@ -205,7 +206,9 @@ def read_config(store: Store, run_id: str) -> Job:
         PipelineError: the run has none that can be read.
     """
     with tempfile.TemporaryDirectory() as folder:
-        text = store.fetch(run_id, "config.yaml", Path(folder)).read_text(encoding="utf-8")
+        text = store.download_artifact(run_id, "config.yaml", Path(folder)).read_text(
+            encoding="utf-8"
+        )
     try:
         return parse_job(yaml.safe_load(text))
     except (yaml.YAMLError, ConfigError, AttributeError, TypeError) as error:

@@ -24,7 +24,9 @@ from pipeline.analysis.significance import Correction, Verdict, compare, correct
 from pipeline.analysis.suggestions import Edge, costs, edges, pareto
 from pipeline.errors import PipelineError
 from pipeline.report.tables import percent
-from pipeline.tracking.store import Store, Sweep
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
 
 NAMED = 5  # values, pairs or configurations that a sentence lists
 
@@ -111,7 +113,8 @@ def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.Da
     epoch = int(jobs.loc[halted, "halted_epoch"].min())
     runs = jobs[(halted | (jobs["outcome"] == "finished")) & (jobs["num_epochs"] >= epoch)]
     reached = [
-        store.curves(id_, ["val_acc"])["val_acc"].loc[:epoch].max() for id_ in runs["run_id"]
+        queries.curves(store, id_, ["val_acc"])["val_acc"].loc[:epoch].max()
+        for id_ in runs["run_id"]
     ]
     return epoch, runs.assign(best_val_acc=reached)
 

@@ -92,7 +92,7 @@ class Flusher:
 
     def _commit(self) -> None:
         """Delete checkpoints whose results a power failure can no longer remove from MLflow."""
-        self._context.store.sync()
+        self._context.store.flush_to_disk()
         for run in self._runs:
             if run.has_redundant_checkpoint:
                 run.delete_checkpoint()

@@ -21,8 +21,8 @@ from pipeline.nn.history import Row, selection_key
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey
 from pipeline.shutdown import defer_signals
+from pipeline.tracking.entities import FinishedRun, Point
 from pipeline.tracking.run_logger import DatasetInfo, RunLogger
-from pipeline.tracking.store import Finished, Point
 
 SEARCHABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # also written as tags of the run
 TAG_LENGTH = 5000  # characters of a tag that every MLflow store keeps
@@ -57,7 +57,7 @@ class JobRun:
         self.best = BestEpoch()
         self.error: Exception | None = None
         self.checkpoint_name = ""
-        self.cached_halted_run: Finished | None = None
+        self.cached_halted_run: FinishedRun | None = None
         self._cached_score: float | None = None  # of a run that stands for this job
         self._unlogged_rows: list[tuple[int, Row]] = []  # epochs that the log file lacks
         self._checkpoints: Checkpoints | None = None
@@ -203,7 +203,7 @@ class JobRun:
             return False
         return self.best.key_at(rung) is not None
 
-    def reuse(self, run: Finished) -> None:
+    def reuse(self, run: FinishedRun) -> None:
         """Take the outcome of a run that finished earlier."""
         self._enter(JobState.COMMITTED)
         self.outcome, self._cached_score = Outcome(run.outcome), run.best_val_acc

@@ -14,7 +14,9 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey, selection_key
-from pipeline.tracking.store import Finished, Store
+from pipeline.tracking import queries
+from pipeline.tracking.entities import FinishedRun
+from pipeline.tracking.store import Store
 
 REUSABLE = (Outcome.FINISHED, Outcome.HALTED, Outcome.DIVERGED)
 
@@ -45,7 +47,7 @@ def find_unfinished(
     """
     found = _cached_runs(context, data) if reuse else {}
     if found:
-        context.store.sync()  # the checkpoints of finished runs are deleted below
+        context.store.flush_to_disk()  # the checkpoints of finished runs are deleted below
     unfinished: list[JobRun] = []
     reused: dict[int, str] = {}
     seen: Counter[str] = Counter()
@@ -76,9 +78,9 @@ def find_unfinished(
     return unfinished
 
 
-def _cached_runs(context: RunContext, data: Dataset) -> dict[str, list[Finished]]:
+def _cached_runs(context: RunContext, data: Dataset) -> dict[str, list[FinishedRun]]:
     """The finished runs on a dataset, by fingerprint; the latest is the last."""
-    found = context.store.finished_runs(context.experiment_id, data.digest)
+    found = queries.finished_runs(context.store, context.experiment_id, data.digest)
     return {name: [run for run in runs if run.outcome in REUSABLE] for name, runs in found.items()}
 
 
@@ -91,7 +93,7 @@ def _log_counts(
     log.info("%straining %d jobs together%s", done, len(unfinished), more)
 
 
-def _keys_of(store: Store, run: Finished) -> Iterator[SelectionKey]:
+def _keys_of(store: Store, run: FinishedRun) -> Iterator[SelectionKey]:
     """The selection key of each epoch of a run. Epochs that are not finite were not logged."""
-    for _, row in store.curves(run.run_id, ("val_acc", "val_loss")).iterrows():
+    for _, row in queries.curves(store, run.run_id, ("val_acc", "val_loss")).iterrows():
         yield selection_key(row["val_acc"], row["val_loss"])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.outcomes import Outcome
-from pipeline.tracking.store import Store, Sweep
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
 
 
 @dataclass(frozen=True)

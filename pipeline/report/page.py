@@ -55,7 +55,9 @@ from pipeline.report.tables import (
     show,
     tables,
 )
-from pipeline.tracking.store import Store, Sweep
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
 
 MISTAKE = ("number", "label", "predicted", "probability")  # what JSON has of a wrong image
 PAIR_WIDTH = 200  # pixels of the page, of an image and its gradient
@@ -275,7 +277,7 @@ def draw(
     """
     shown = of_interest(jobs)
     histories = [
-        Curves(store.curves(run_id, CURVES), None if pd.isna(epoch) else int(epoch))
+        Curves(queries.curves(store, run_id, CURVES), None if pd.isna(epoch) else int(epoch))
         for run_id, epoch in zip(shown["run_id"], shown["best_epoch"], strict=True)
     ]
     first_layer = None

@@ -45,7 +45,9 @@ from pipeline.report.page import (
     markdown,
 )
 from pipeline.report.tables import percent, show
-from pipeline.tracking.store import Store, Sweep
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
 
 LIBRARIES = (  # that are imported where they are used
     *("matplotlib.figure", "matplotlib.backends.backend_svg"),
@@ -72,7 +74,7 @@ def assess(store: Store, sweep: Sweep) -> SweepAnalysis:
     Raises:
         PipelineError: the runs cannot be read.
     """
-    jobs = tabulate(store.runs(sweep))
+    jobs = tabulate(queries.sweep_runs(store, sweep))
     ranking = rank(jobs)
     jobs = jobs.loc[[*ranking.index, *jobs.index.difference(ranking.index)]]
     jobs.insert(0, "rank", pd.Series(range(1, len(ranking) + 1), ranking.index, "Int64"))
@@ -154,7 +156,7 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
         ) from error
     if against is None:
         pictures = [name for name in files if name.endswith(".svg")]
-        store.describe(sweep, in_ui(report, sweep, pictures), best.run_id if best else None)
+        store.log_summary(sweep, in_ui(report, sweep, pictures), best.run_id if best else None)
     return report
 
 
@@ -235,7 +237,7 @@ def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str | 
         for name, text in files.items():
             (staged / name).write_text(text, encoding="utf-8")
         if run_id is not None:
-            store.log_files(run_id, Path(temporary))
+            store.log_artifacts(run_id, Path(temporary))
         for name in files:
             (staged / name).replace(folder / name)
         link = Path(temporary, "latest")
@@ -253,9 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
     options = parser.parse_args(arguments)
     try:
-        store = Store.existing(options.tracking_uri)
-        sweep = store.find_sweep(options.sweep)
-        against = store.find_sweep(options.against) if options.against else None
+        store = Store.open_existing(options.tracking_uri)
+        sweep = queries.find_sweep(store, options.sweep)
+        against = queries.find_sweep(store, options.against) if options.against else None
         report = write_report(store, sweep, outputs_dir() / "reports", against)
     except PipelineError as error:
         sys.exit(str(error))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from pipeline.errors import PipelineError
-from pipeline.tracking.provenance import heartbeat_tags, is_gone, provenance
+from pipeline.tracking.provenance import heartbeat_tags, is_dead, provenance
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -160,7 +160,7 @@ class Study:
             )
         owner, process = known.get("process", {}), provenance()
         mine = all(owner.get(key) == process[key] for key in PROCESS)
-        if owner and not mine and not is_gone(owner):
+        if owner and not mine and not is_dead(owner):
             raise PipelineError(
                 f"study {self.name} is in the hands of process {owner['pid']} on {owner['host']}: "
                 "wait for it, or name another one with hydra.sweeper.study=…"

@@ -23,6 +23,7 @@ from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
 from pipeline.report.tables import percent, show
+from pipeline.tracking import queries
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
 
@@ -73,7 +74,7 @@ def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
         ReportError: they do not compare, or the champion is not known to be worse.
     """
     label = f"version {champion.version} of {champion.name}, the {ALIAS} so far"
-    old = tabulate(store.run(champion.run_id)).iloc[0]
+    old = tabulate(queries.single_run(store, champion.run_id)).iloc[0]
     try:
         verdict = head_to_head(store, run, old)
     except PipelineError as error:
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
     options = parser.parse_args(arguments)
     try:
-        store = Store.existing(options.tracking_uri)
+        store = Store.open_existing(options.tracking_uri)
         run = find(store, options.run, options.sweep)
         champion = promote(store, run, options.name, force=options.force)
     except PipelineError as error:
@@ -148,10 +149,10 @@ def find(store: Store, run_id: str | None, sweep: str | None) -> pd.Series[Any]:
         PipelineError: there is none, or it has not finished.
     """
     if run_id is not None:
-        runs, what = store.run(run_id), f"run {run_id}"
+        runs, what = queries.single_run(store, run_id), f"run {run_id}"
     else:
-        found = store.find_sweep(sweep)
-        runs, what = store.runs(found), f"sweep {found.name}"
+        found = queries.find_sweep(store, sweep)
+        runs, what = queries.sweep_runs(store, found), f"sweep {found.name}"
     ranking = rank(tabulate(runs))
     if not len(ranking):
         raise ReportError(f"{what} has no model that finished: there is nothing to promote")

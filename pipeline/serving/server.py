@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
     options = parser.parse_args(arguments)
     try:
-        served = load_champion(Store.existing(options.tracking_uri), options.name)
+        served = load_champion(Store.open_existing(options.tracking_uri), options.name)
     except PipelineError as error:
         sys.exit(str(error))
     listener = listen(options.host, options.port)

@@ -1,8 +1,9 @@
-"""Who made a run: versions, the commit, the process; and whether that process still lives."""
+"""Which versions, commit and process created a run, and whether that process is alive."""
 
 from __future__ import annotations
 
 import functools
+import math
 import platform
 import subprocess
 import time
@@ -13,18 +14,18 @@ import psutil
 
 from pipeline.paths import IN_CHECKOUT, ROOT
 
-HEARTBEAT_SECONDS = 60  # between two signs of life in a run's tags
-CLOCK_SECONDS = 10  # by which a clock that is set may move the start of a process
-SILENCE_SECONDS = 3600  # after which a process on another machine is taken for dead
+HEARTBEAT_SECONDS = 60  # between two heartbeats of a sweep
+CLOCK_SECONDS = 10  # by which a correction of the clock may move the start time of a process
+SILENCE_SECONDS = 3600  # without a heartbeat, after which a process on another machine is dead
 
 
 @functools.cache
 def provenance() -> Mapping[str, str]:
-    """Tags that say what was run and by which process."""
+    """Tags with the versions, the commit and the process that create a run."""
     packages = ("hydra-core", "mlflow", "numpy", "pandas")
     tags = {f"version.{package}": version(package) for package in packages}
     tags |= {"version.python": platform.python_version(), "host": platform.node()}
-    pid, started = this_process()
+    pid, started = process_identity()
     tags |= {"pid": pid, "pid_started": started}
     tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
     commit = _commit()
@@ -32,8 +33,8 @@ def provenance() -> Mapping[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout; None for an installed package and where git cannot tell."""
-    if not IN_CHECKOUT:  # the folder of an installed package may lie in another project's checkout
+    """The commit of the checkout; None for an installed package or if git fails."""
+    if not IN_CHECKOUT:  # an installed package can be inside the checkout of another project
         return None
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
@@ -43,32 +44,52 @@ def _commit() -> str | None:
 
 
 def heartbeat_tags() -> Mapping[str, str]:
-    """The tag of a process that lives: seconds since 1970."""
+    """The tag `heartbeat` of a process that is alive now: seconds since 1970."""
     return {"heartbeat": f"{time.time():.0f}"}
 
 
-def is_gone(tags: Mapping[str, str]) -> bool:
-    """Whether the process that made a run is known to live no more.
+def is_dead(tags: Mapping[str, str]) -> bool:
+    """Whether the process that created a run is dead; False if that is unknown.
 
-    On this machine the process itself tells, by its number and the time of its start; one on
-    another machine is gone when its heartbeat has been silent for `SILENCE_SECONDS`.
+    A process on this machine is identified by its number and its start time. A process on another
+    machine is dead if its last heartbeat is more than `SILENCE_SECONDS` ago.
+
+    Args:
+        tags: of the run, which any program may have written.
     """
     if tags.get("host") != platform.node():
-        return "heartbeat" in tags and time.time() - float(tags["heartbeat"]) > SILENCE_SECONDS
-    return "pid" in tags and not lives(tags["pid"], tags["pid_started"])
+        heartbeat = _number(tags.get("heartbeat"))
+        return heartbeat is not None and time.time() - heartbeat > SILENCE_SECONDS
+    return not is_alive(tags.get("pid", ""), tags.get("pid_started", ""))
 
 
-def this_process() -> tuple[str, str]:
-    """What names this process on this machine: its number, and the second of its start."""
+def process_identity() -> tuple[str, str]:
+    """The number of this process and the second of its start, unique on this machine."""
     process = psutil.Process()
     return str(process.pid), f"{process.create_time():.0f}"
 
 
-def lives(pid: str, started: str) -> bool:
-    """Whether a process of this machine still lives."""
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) < CLOCK_SECONDS
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:  # somebody else's: it may be
+def is_alive(pid: str, started: str) -> bool:
+    """Whether a process of this machine is alive; True if that is unknown.
+
+    Args:
+        pid: its number.
+        started: its start time in seconds since 1970.
+    """
+    number, start = _number(pid), _number(started)
+    if number is None or start is None:
         return True
+    try:
+        return abs(psutil.Process(int(number)).create_time() - start) < CLOCK_SECONDS
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return False
+    except psutil.AccessDenied:  # the process of another user
+        return True
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

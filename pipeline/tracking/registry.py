@@ -23,7 +23,7 @@ CODE = Path(__file__).parent.parent / "serving" / "champion.py"
 
 
 class Champion(NamedTuple):
-    """The version of a registered model that is in use."""
+    """The version of a registered model that has the alias `champion`."""
 
     name: str
     version: str
@@ -34,14 +34,14 @@ class Registry:
     """The Model Registry of a store."""
 
     def __init__(self, store: Store) -> None:
-        """Look at the registry that belongs to a store."""
+        """Use the registry of a store."""
         self.uri = store.uri
         self._store = store
         self._client = store.client
 
-    @translate_errors
+    @translate_errors("find the champion")
     def champion(self, name: str | None = None) -> Champion | None:
-        """The champion of a registered model; without a name, the one that was made last."""
+        """The champion of a registered model; without a name, the latest champion of any."""
         versions = [
             self._client.get_model_version(model.name, model.aliases[ALIAS])
             for model in self._client.search_registered_models()
@@ -50,7 +50,7 @@ class Registry:
         found = max(versions, key=lambda version: version.creation_timestamp, default=None)
         return _as_champion(found) if found else None
 
-    @translate_errors
+    @translate_errors("register the model")
     def register(
         self,
         name: str,
@@ -59,14 +59,14 @@ class Registry:
         example: NDArray[np.uint8],
         card: str,
     ) -> Champion:
-        """Make a run's model a new version of a registered model, and its champion.
+        """Register the model of a run as a new version, and make this version the champion.
 
         Args:
-            name: of the registered model, which is created if need be.
-            run_id: of the run, which gets the files of the model as artifacts.
-            arrays: what `pipeline.serving.champion` reads.
-            example: images (n, height, width, channels) for the UI.
-            card: what one should know about the model, as Markdown.
+            name: of the registered model, which is created if necessary.
+            run_id: of the run, which receives the files of the model as artifacts.
+            arrays: the content of `model.npz`, which `pipeline.serving.champion` reads.
+            example: images (n, height, width, channels) that MLflow's UI shows as an example.
+            card: the description of the model, in Markdown.
         """
         pixels = TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))
         outputs = [
@@ -83,7 +83,7 @@ class Registry:
                 input_example=example,
                 pip_requirements=[f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}"],
             )
-            self._store.log_files(run_id, Path(folder, "artifacts"))
+            self._store.log_artifacts(run_id, Path(folder, "artifacts"))
         try:
             self._client.create_registered_model(name)
         except MlflowException as error:
@@ -97,7 +97,7 @@ class Registry:
         return _as_champion(made)
 
     def load(self, champion: Champion) -> Any:
-        """The champion as MLflow's pyfunc model, whose predict takes and gives what it should.
+        """Load the champion as MLflow's pyfunc model.
 
         Raises:
             TrackingError: its files cannot be read.
@@ -107,7 +107,10 @@ class Registry:
         try:
             return mlflow.pyfunc.load_model(address)
         except STORE_ERRORS as error:
-            raise TrackingError(f"{address} cannot be loaded ({reason(error)})") from error
+            raise TrackingError(
+                f"could not load {address} ({reason(error)}): promote a model again with "
+                "python -m pipeline.promote --force"
+            ) from error
 
 
 def _as_champion(version: ModelVersion) -> Champion:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.tracking.store import Point, Store, Sweep
+from pipeline.tracking.entities import Point, Sweep
+from pipeline.tracking.store import Store
 
 
 class DatasetInfo(NamedTuple):
@@ -95,7 +96,7 @@ class RunLogger:
         Raises:
             TrackingError: the store cannot be reached.
         """
-        self._store.log_files(self.run_id, folder)
+        self._store.log_artifacts(self.run_id, folder)
 
     def end(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED.

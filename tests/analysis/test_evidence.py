@@ -14,6 +14,7 @@ from pipeline.analysis.choice import rank
 from pipeline.analysis.evidence import load_hits
 from pipeline.report.report import write_report
 from pipeline.report.tables import percent
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.sweeps import train_sweep
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("outputs")
 
 
 def facts_of(store: Store, folder: Path, name: str) -> dict[str, Any]:
-    report = write_report(store, store.find_sweep(name), folder)
+    report = write_report(store, queries.find_sweep(store, name), folder)
     facts: dict[str, Any] = json.loads((report.folder / "report.json").read_text())
     return facts
 
@@ -34,7 +35,7 @@ def test_seeds_are_grouped_and_the_mean_decides(store: Store, tmp_path: Path) ->
     ]
     sweep = train_sweep(store, tmp_path, "seeds", *grid)
     facts = facts_of(store, tmp_path / "reports", "seeds")
-    runs = store.runs(sweep)
+    runs = queries.sweep_runs(store, sweep)
     means = runs.groupby("params.learning_rate")["metrics.best_val_acc"].mean()
     assert means.idxmax() == "1.0"
     table = facts["evidence"]["configurations"]
@@ -57,7 +58,7 @@ def test_seeds_are_grouped_and_the_mean_decides(store: Store, tmp_path: Path) ->
 
 def test_the_hits_are_those_of_the_best_epoch(store: Store, tmp_path: Path) -> None:
     sweep = train_sweep(store, tmp_path, "hits", {"num_epochs": 2})
-    run = store.runs(sweep).iloc[0]
+    run = queries.sweep_runs(store, sweep).iloc[0]
     hits = load_hits(store, run["run_id"], int(run["tags.num_val"]))
     assert hits.mean() == pytest.approx(run["metrics.best_val_acc"])
 
@@ -71,7 +72,7 @@ def test_runs_that_do_not_say_what_they_predict_are_not_compared(
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "val_hits.npz").write_bytes(content)
-    store.log_files(store.runs(sweep)["run_id"].iloc[1], broken)
+    store.log_artifacts(queries.sweep_runs(store, sweep)["run_id"].iloc[1], broken)
     facts = facts_of(store, tmp_path / "reports", name)
     assert facts["evidence"] is None
     (note,) = facts["notes"]

@@ -31,6 +31,7 @@ from pipeline.execution.dask.task import Task
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import JobResult, RunContext
 from pipeline.outcomes import Outcome
+from pipeline.tracking import cleanup, queries
 from pipeline.tracking.store import Store
 from tests.conftest import DIGITS, SMALL, TRACKING, job, train
 from tests.torture.command import Command
@@ -99,7 +100,7 @@ def on_one_machine(root: Path) -> Mapping[str, Job]:
         for hidden_size, l2_reg, seed in grid
     ]
     store = Store(f"sqlite:///{root}/alone.db")
-    experiment = store.experiment("digits")
+    experiment = store.ensure_experiment("digits")
     place = RunContext(store, experiment, store.start_sweep(experiment, "alone", "…"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_OUTPUTS", str(root))
@@ -233,14 +234,21 @@ def test_a_job_that_began_twice_is_one_row_of_the_report(place: RunContext) -> N
     ):
         if status:
             store.end_run(run_id, status)
-    assert store.claim_shard(sweep, "b") == {}
-    assert {job: run.run_id for job, run in store.claim_shard(sweep, "a").items()} == {0: ids[0]}
-    rows = store.runs(sweep)
+    assert cleanup.claim_shard(store, sweep, "b") == {}
+    assert {job: run.run_id for job, run in cleanup.claim_shard(store, sweep, "a").items()} == {
+        0: ids[0]
+    }
+    rows = queries.sweep_runs(store, sweep)
     assert list(rows["tags.job"]) == ["0", "1", "2"]
     assert list(rows["status"]) == ["FINISHED", "KILLED", "KILLED"]
     store.start_run(place.experiment_id, "", {"job": "3"}, sweep)
-    store.end_jobs(sweep)
-    assert list(store.runs(sweep)["status"]) == ["FINISHED", "KILLED", "KILLED", "KILLED"]
+    cleanup.kill_running_jobs(store, sweep)
+    assert list(queries.sweep_runs(store, sweep)["status"]) == [
+        "FINISHED",
+        "KILLED",
+        "KILLED",
+        "KILLED",
+    ]
 
 
 def test_what_another_machine_has_done_is_in_the_log_of_the_job(

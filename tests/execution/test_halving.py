@@ -24,6 +24,7 @@ from pipeline.execution.run import dry_run
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.nn.stack import Stack
 from pipeline.selection import selection_key
+from pipeline.tracking import queries
 from tests.conftest import forbid_training, job, kept, next_sweep, statuses, train
 
 pytestmark = pytest.mark.usefixtures("outputs")
@@ -50,8 +51,8 @@ def outcomes(runs: Sequence[JobRun]) -> list[str]:
 def epochs(place: RunContext) -> list[int]:
     """How many epochs of each job the store holds."""
     assert place.sweep is not None
-    ids = place.store.runs(place.sweep)["run_id"]
-    return [len(place.store.curves(run_id, ["val_acc"])) for run_id in ids]
+    ids = queries.sweep_runs(place.store, place.sweep)["run_id"]
+    return [len(queries.curves(place.store, run_id, ["val_acc"])) for run_id in ids]
 
 
 def test_rungs_are_factor_times_apart_and_before_the_end() -> None:
@@ -64,7 +65,7 @@ def test_those_who_stay_have_the_bits_of_the_whole_training(
     place: RunContext, specs: list[JobSpec], tmp_path: Path
 ) -> None:
     whole = train(specs, place, cores=2)
-    halved = next_sweep(replace(place, experiment_id=place.store.experiment("halved")))
+    halved = next_sweep(replace(place, experiment_id=place.store.ensure_experiment("halved")))
     runs = train(specs, halved, cores=2, halving=HALVING)
     assert outcomes(runs).count("finished") == 2  # the seeds of one configuration
     assert outcomes(runs).count("halted") == 8
@@ -109,7 +110,7 @@ def test_the_same_command_again_trains_nothing(
     assert [run.score for run in second] == [run.score for run in first]
     assert not list((outputs / "checkpoints").iterdir())
     assert place.sweep is not None and again.sweep is not None
-    runs, reused = (place.store.runs(sweep) for sweep in (place.sweep, again.sweep))
+    runs, reused = (queries.sweep_runs(place.store, sweep) for sweep in (place.sweep, again.sweep))
     assert list(reused["run_id"]) == list(runs["run_id"])
     # Without rungs a halted run stands for nothing, and in other company it may have to go on.
     assert outcomes(train(specs[:4], next_sweep(place), cores=1)) == ["finished"] * 4
@@ -142,7 +143,7 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
     place: RunContext, specs: list[JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(specs, place, cores=1, halving=HALVING)
-    other = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
+    other = next_sweep(replace(place, experiment_id=place.store.ensure_experiment("interrupted")))
     waves = itertools.count()
     start = LocalBackend.train
 
@@ -171,12 +172,14 @@ def test_halted_runs_are_compared_at_equal_epochs_only(
 ) -> None:
     train(specs, place, cores=1, halving=HALVING)
     assert place.sweep is not None
-    jobs = tabulate(place.store.runs(place.sweep))
+    jobs = tabulate(queries.sweep_runs(place.store, place.sweep))
     assert set(rank(jobs)["outcome"]) == {"finished"}
     epoch, runs = at_equal_epochs(place.store, jobs)
     assert epoch == 1
     assert len(runs) == 10
-    first = [place.store.curves(id_, ["val_acc"])["val_acc"].iloc[0] for id_ in runs["run_id"]]
+    first = [
+        queries.curves(place.store, id_, ["val_acc"])["val_acc"].iloc[0] for id_ in runs["run_id"]
+    ]
     assert list(runs["best_val_acc"]) == first
     jobs.loc[runs.index[-1], "num_epochs"] = 0  # it was never to go so far
     assert list(at_equal_epochs(place.store, jobs)[1].index) == list(runs.index[:-1])

@@ -24,6 +24,7 @@ from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.spec import RunContext
 from pipeline.files import host_name
 from pipeline.nn.stack import Stack
+from pipeline.tracking import cleanup, queries
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store
 from tests.conftest import SMALL, forbid_training, job, kept, next_sweep, statuses, train
@@ -67,7 +68,7 @@ def test_finished_jobs_are_reused_and_belong_to_the_new_sweep(
     assert [run.score for run in second] == [run.score for run in first]
     assert [run.outcome for run in second] == ["finished", "diverged", "finished"]
     assert place.sweep is not None and again.sweep is not None
-    runs, reused = (place.store.runs(sweep) for sweep in (place.sweep, again.sweep))
+    runs, reused = (queries.sweep_runs(place.store, sweep) for sweep in (place.sweep, again.sweep))
     assert list(reused["tags.job"]) == ["0", "1", "2"]
     assert set(reused["run_id"]) == set(runs["run_id"])
 
@@ -78,7 +79,9 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
     jobs = [hyper(num_epochs=9), hyper(num_epochs=9, l2_reg=0.01), hyper(num_epochs=2)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
     train(specs, place, cores=2)
-    interrupted = next_sweep(replace(place, experiment_id=place.store.experiment("interrupted")))
+    interrupted = next_sweep(
+        replace(place, experiment_id=place.store.ensure_experiment("interrupted"))
+    )
     polls, asked = itertools.count(), itertools.count()
     poll = LocalTrainer._poll
 
@@ -116,7 +119,7 @@ def test_a_checkpoint_stays_until_the_disk_holds_the_result(
 
     specs = [job(0, tmp_path, hyper(num_epochs=1))]
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "sync", no_sync)
+        patch.setattr(Store, "flush_to_disk", no_sync)
         patch.setattr(flusher, "RETRY_SECONDS", 0)
         (run,) = train(specs, place, cores=1)
     assert statuses(place) == {"0": "FINISHED"}
@@ -135,7 +138,9 @@ def test_a_damaged_checkpoint_is_as_good_as_none(
     assert not path.exists()
     for content in (b"", b"PK\x03\x04 no archive", os.urandom(3000)):
         path.write_bytes(content)
-        other = next_sweep(replace(place, experiment_id=place.store.experiment(f"{content!r:.9}")))
+        other = next_sweep(
+            replace(place, experiment_id=place.store.ensure_experiment(f"{content!r:.9}"))
+        )
         (again,) = train([job(0, tmp_path / "0", values)], other, cores=1)
         assert (again.outcome, again.best.metrics) == ("finished", run.best.metrics)
 
@@ -187,7 +192,7 @@ def test_a_job_that_the_store_refuses_does_not_hold_up_the_others(
 def test_only_runs_of_dead_processes_are_ended(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     store = Store(uri)
-    experiment = store.experiment("x")
+    experiment = store.ensure_experiment("x")
     code = (
         "import os, sys; from pipeline.tracking.store import Store; s = Store(sys.argv[1]);"
         "s.start_run(sys.argv[2], 'dead', {}, None); os._exit(9)"
@@ -200,7 +205,7 @@ def test_only_runs_of_dead_processes_are_ended(tmp_path: Path) -> None:
     for run_id, beat in ((silent, "1700000000"), (elsewhere, "9e12")):
         store.log(run_id, tags={"host": "another machine", "heartbeat": beat})
     foreign = store.client.create_run(experiment, run_name="foreign").info.run_id
-    store.kill_orphaned_runs()
+    cleanup.kill_orphaned_runs(store)
     runs = store.client.search_runs([experiment])
     status = {run.info.run_name: run.info.status for run in runs}
     assert status.pop("dead") == status.pop("silent") == "KILLED"
@@ -225,6 +230,6 @@ def test_a_run_that_could_only_be_opened_late_is_whole(
     jobs = [job(i, tmp_path / str(i), replace(SMALL, seed=i)) for i in range(2)]
     assert all(run.error is None for run in train(jobs, place, cores=1))
     assert place.sweep is not None
-    runs = place.store.runs(place.sweep)
+    runs = queries.sweep_runs(place.store, place.sweep)
     for tag in ("fingerprint", "dataset_digest", "num_train", "outcome"):
         assert runs[f"tags.{tag}"].notna().all(), tag

@@ -13,6 +13,7 @@ from pipeline.config import Hyperparameters
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.nn.stack import Stack
+from pipeline.tracking import queries
 from tests.conftest import job, statuses, train
 
 Hyper = Callable[..., Hyperparameters]
@@ -28,10 +29,10 @@ def test_jobs_that_share_a_folder_keep_their_own_weights(
     specs = [job(i, tmp_path / "shared", values) for i, values in enumerate(jobs)]
     train(specs, place, cores=2)
     assert place.sweep is not None
-    runs = place.store.runs(place.sweep)
+    runs = queries.sweep_runs(place.store, place.sweep)
     assert list(runs["status"]) == ["FINISHED"] * 3
     for run_id, values in zip(runs["run_id"], jobs, strict=True):
-        with np.load(place.store.fetch(run_id, "weights.npz", tmp_path)) as file:
+        with np.load(place.store.download_artifact(run_id, "weights.npz", tmp_path)) as file:
             assert file["b1"].shape == (values.hidden_size,)
 
 
@@ -79,7 +80,7 @@ def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
     assert "MemoryError: unable to allocate 7 units" in str(runs[1].error)
     assert "hidden_size=1000000000000 needs" in str(runs[2].error)
     assert place.sweep is not None
-    kept = place.store.runs(place.sweep)["tags.traceback"]
+    kept = queries.sweep_runs(place.store, place.sweep)["tags.traceback"]
     for text in (kept.iloc[1], (tmp_path / "1" / "job.log").read_text()):
         assert "Traceback" in text
         assert "unable to allocate" in text

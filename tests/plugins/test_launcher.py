@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 import pipeline.app  # noqa: F401 (registers what conf/ refers to)
 from hydra_plugins.population._compose import Composer
 from pipeline.paths import ROOT
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 # Two sizes, one rate that diverges, two epochs that end at different times, two seeds.
@@ -83,13 +84,13 @@ def measured(outputs: Path, folder: Path) -> dict[str, object]:
     """All that the sweep's runs hold, by the values that were swept."""
     store = Store(f"sqlite:///{outputs}/mlflow.db")
     result = {}
-    for _, run in store.runs(store.find_sweep(folder.name)).iterrows():
+    for _, run in queries.sweep_runs(store, queries.find_sweep(store, folder.name)).iterrows():
         weights = None
         if run["tags.outcome"] == "finished":
-            with np.load(store.fetch(run["run_id"], "weights.npz", folder)) as file:
+            with np.load(store.download_artifact(run["run_id"], "weights.npz", folder)) as file:
                 weights = {name: file[name].tobytes() for name in file}
         names = ["train_loss", "train_acc", "val_loss", "val_acc", "best_val_acc", "best_epoch"]
-        curves = store.curves(run["run_id"], names).to_json(double_precision=15)
+        curves = queries.curves(store, run["run_id"], names).to_json(double_precision=15)
         key = f"{run['name']} {run['params.num_epochs']}"
         result[key] = (run["status"], run["tags.outcome"], curves, weights)
     return result

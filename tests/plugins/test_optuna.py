@@ -28,6 +28,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides
 from pipeline.search.study import Study
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.test_commands import report_of
 
@@ -248,7 +249,7 @@ def test_the_best_values_are_in_the_folder_of_the_sweep(swept: tuple[Path, str])
 
 def test_the_store_and_the_report_know_of_the_search(swept: tuple[Path, str]) -> None:
     outputs, _ = swept
-    sweep = Store(f"sqlite:///{outputs}/mlflow.db").find_sweep()
+    sweep = queries.find_sweep(Store(f"sqlite:///{outputs}/mlflow.db"))
     assert set(sweep.searched) == {"hidden_size", "learning_rate"}
     page = (outputs / "reports" / "latest" / "report.html").read_text()
     assert "Validation accuracy of each trial" in page

@@ -24,7 +24,9 @@ from pipeline.config import DataConfig
 from pipeline.report.page import Report
 from pipeline.report.report import write_report
 from pipeline.serving.promotion import promote
-from pipeline.tracking.store import Store, Sweep
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
 from tests.browser import CHROMIUM, Browser
 from tests.sweeps import train_sweep
 
@@ -54,7 +56,9 @@ def sweep(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 @pytest.fixture(scope="module")
 def written(store: Store, sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return write_report(store, store.find_sweep("seen"), tmp_path_factory.mktemp("reports"))
+    return write_report(
+        store, queries.find_sweep(store, "seen"), tmp_path_factory.mktemp("reports")
+    )
 
 
 @pytest.fixture
@@ -221,7 +225,7 @@ def test_a_report_of_colour_images_is_drawn(browser: Browser, store: Store, tmp_
         for lr in (0.01, 0.1)
     ]
     train_sweep(store, tmp_path, "colours", *jobs, data=data)
-    report = write_report(store, store.find_sweep("colours"), tmp_path / "reports")
+    report = write_report(store, queries.find_sweep(store, "colours"), tmp_path / "reports")
     page = report.folder / "report.html"
     assert page.stat().st_size < 3_000_000
     browser.size(1440)
@@ -238,7 +242,7 @@ def test_a_report_of_colour_images_is_drawn(browser: Browser, store: Store, tmp_
 @pytest.fixture(scope="module")
 def ui(store: Store, written: Report) -> Iterator[str]:
     """The MLflow UI of the store, with the chosen model promoted."""
-    runs = store.runs(store.find_sweep("seen"))
+    runs = queries.sweep_runs(store, queries.find_sweep(store, "seen"))
     promote(store, rank(tabulate(runs)).iloc[0])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -28,7 +28,9 @@ from pipeline.report.charts import draw_weights
 from pipeline.report.page import Report
 from pipeline.report.report import main, summary_lines, write_report
 from pipeline.report.tables import GRID, axis, duration, heatmaps, percent, show
-from pipeline.tracking.store import Point, Store, Sweep
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Point, Sweep
+from pipeline.tracking.store import Store
 from tests.conftest import DIGITS
 from tests.sweeps import MARKUP, train_sweep
 
@@ -52,7 +54,7 @@ def swept(store: Store, folder: Path) -> Sweep:
 
 @pytest.fixture(scope="module")
 def written(store: Store, swept: Sweep, folder: Path) -> Report:
-    return write_report(store, store.find_sweep(swept.name), folder / "reports")
+    return write_report(store, queries.find_sweep(store, swept.name), folder / "reports")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def page(written: Report) -> Page:
 def test_json_names_the_best_model_and_how_sure_that_is(
     facts: dict[str, Any], store: Store, swept: Sweep
 ) -> None:
-    runs = store.runs(swept)
+    runs = queries.sweep_runs(store, swept)
     finished = runs[runs["tags.outcome"] == "finished"]
     best = facts["best"]
     expected = finished.loc[finished["metrics.best_val_acc"].idxmax()]
@@ -132,7 +134,7 @@ def test_json_lists_every_run_and_apart_what_diverged_or_failed(
 def test_the_test_accuracy_is_that_of_the_stored_weights(
     facts: dict[str, Any], store: Store, tmp_path: Path
 ) -> None:
-    path = store.fetch(facts["best"]["run_id"], "weights.npz", tmp_path)
+    path = store.download_artifact(facts["best"]["run_id"], "weights.npz", tmp_path)
     with np.load(path, allow_pickle=False) as file:
         W1, b1, W2, b2 = (file[name] for name in ("W1", "b1", "W2", "b2"))
     X, y = load_test(DIGITS, "float32")
@@ -246,7 +248,7 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
         *(f"report.{kind}" for kind in ("csv", "html", "json", "md")),
     ]
     monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
-    assert write_report(store, store.find_sweep(swept.name), folder / "reports") == written
+    assert write_report(store, queries.find_sweep(store, swept.name), folder / "reports") == written
     assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
     assert written.best is not None
     history = store.client.get_metric_history(written.best.run_id, "test_acc")
@@ -257,7 +259,7 @@ def test_the_report_is_an_artifact_of_the_sweep(
     store: Store, written: Report, swept: Sweep, tmp_path: Path
 ) -> None:
     for path in written.folder.iterdir():
-        copy = store.fetch(swept.run_id, f"report/{path.name}", tmp_path)
+        copy = store.download_artifact(swept.run_id, f"report/{path.name}", tmp_path)
         assert copy.read_bytes() == path.read_bytes()
 
 
@@ -270,7 +272,7 @@ def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
     assert f"{answer}\n\n{known}" in (written.folder / "report.md").read_text()
     assert f"runs/{written.best and written.best.run_id}" in links
     assert pictures.count(f"run_uuid={swept.run_id}") == 4
-    runs = store.runs(swept)
+    runs = queries.sweep_runs(store, swept)
     assert written.best is not None
     assert list(runs[runs["tags.chosen"] == swept.name]["run_id"]) == [written.best.run_id]
 
@@ -296,22 +298,22 @@ def test_test_images_that_have_moved_are_a_reason_not_an_error(
     store: Store, folder: Path, tmp_path: Path
 ) -> None:
     sweep = train_sweep(store, folder, "moved", {})
-    run_id = store.runs(sweep)["run_id"].iloc[0]
-    config = yaml.safe_load(store.fetch(run_id, "config.yaml", tmp_path).read_text())
+    run_id = queries.sweep_runs(store, sweep)["run_id"].iloc[0]
+    config = yaml.safe_load(store.download_artifact(run_id, "config.yaml", tmp_path).read_text())
     config["data"] |= {"name": "cifar10", "dir": "/no/such/folder"}
     changed = tmp_path / "changed"
     changed.mkdir()
     (changed / "config.yaml").write_text(yaml.safe_dump(config))
-    store.log_files(run_id, changed)
+    store.log_artifacts(run_id, changed)
 
-    report = write_report(store, store.find_sweep("moved"), tmp_path)
+    report = write_report(store, queries.find_sweep(store, "moved"), tmp_path)
     assert report.best is not None
     assert report.best.test_acc is None
     assert "/no/such/folder" in (report.best.test_problem or "")
     assert "Test accuracy: unknown: /no/such/folder" in (report.folder / "report.md").read_text()
     (changed / "weights.npz").write_bytes(b"PK\x03\x04 not really")
-    store.log_files(run_id, changed)
-    report = write_report(store, store.find_sweep("moved"), tmp_path)
+    store.log_artifacts(run_id, changed)
+    report = write_report(store, queries.find_sweep(store, "moved"), tmp_path)
     assert report.best is not None
     assert "is damaged" in (report.best.test_problem or "")
     assert "<img" not in (report.folder / "report.html").read_text()
@@ -319,7 +321,7 @@ def test_test_images_that_have_moved_are_a_reason_not_an_error(
 
 def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_path: Path) -> None:
     train_sweep(store, folder, "div", {"learning_rate": 1e9}, {"learning_rate": 1e10})
-    report = write_report(store, store.find_sweep("div"), tmp_path)
+    report = write_report(store, queries.find_sweep(store, "div"), tmp_path)
     assert report.best is None
     sentence = summary_lines(report)[0]
     assert sentence.startswith("No model to choose (2 jobs: 2 diverged): lower learning_rate")
@@ -331,8 +333,8 @@ def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_p
 
 
 def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> None:
-    store.start_sweep(store.experiment("digits"), "none", "…")
-    report = write_report(store, store.find_sweep("none"), tmp_path)
+    store.start_sweep(store.ensure_experiment("digits"), "none", "…")
+    report = write_report(store, queries.find_sweep(store, "none"), tmp_path)
     assert summary_lines(report)[0].startswith("No model to choose (0 jobs)")
 
 
@@ -361,7 +363,7 @@ def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) ->
     jobs = [{"learning_rate": 0.3, "seed": seed} for seed in (0, 1)]
     sweep = train_sweep(store, folder, "again", *jobs)
     assert "test images were read" not in " ".join(write_report(store, sweep, folder).evidence)
-    other = store.runs(sweep).query("`metrics.test_acc`.isna()").iloc[0]
+    other = queries.sweep_runs(store, sweep).query("`metrics.test_acc`.isna()").iloc[0]
     store.log(other["run_id"], [Point(1, 0, {"test_acc": 0.5})])
     told = " ".join(write_report(store, sweep, folder).evidence)
     assert "The test images were read 2 times for models of this sweep" in told
@@ -383,12 +385,12 @@ def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -
 
 def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path: Path) -> None:
     for name in ("latest", "../x", "y"):
-        store.start_sweep(store.experiment("digits"), name, "…")
-        report = write_report(store, store.find_sweep(name), tmp_path)
+        store.start_sweep(store.ensure_experiment("digits"), name, "…")
+        report = write_report(store, queries.find_sweep(store, name), tmp_path)
         assert (tmp_path / "latest").resolve() == report.folder
         assert (tmp_path / "latest" / "report.html").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".._x", "latest", "latest_", "y"]
-    assert write_report(store, store.find_sweep(None), tmp_path).sweep == "y"
+    assert write_report(store, queries.find_sweep(store, None), tmp_path).sweep == "y"
 
 
 def test_an_unknown_sweep_is_one_sentence_of_the_command(store: Store, written: Report) -> None:
@@ -431,7 +433,7 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
     with pytest.raises(choice.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
-        write_report(store, store.find_sweep("s1"), Path("/dev/null"))
+        write_report(store, queries.find_sweep(store, "s1"), Path("/dev/null"))
 
 
 FIRST = {"best_val_acc": 0.9, "best_val_loss": 0.3, "hidden_size": 64, "outcome": "finished"}

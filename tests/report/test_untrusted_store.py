@@ -19,7 +19,9 @@ import yaml
 
 from pipeline.paths import ROOT
 from pipeline.report.report import write_report
-from pipeline.tracking.store import Point, Store
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Point
+from pipeline.tracking.store import Store
 
 HOSTILE_EXPERIMENT = "../../<script>alert(1)</script> | `x` '; DROP TABLE runs"
 
@@ -90,8 +92,8 @@ def test_hostile_experiment_name_stays_inside_outputs(swept: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/x", "a/b/../../..", "..", "-rf", "<b>", "ü\u202e "])
 def test_hostile_sweep_name_stays_inside_reports(swept: Path, tmp_path: Path, name: str) -> None:
     store = Store(f"sqlite:///{swept}/mlflow.db")
-    store.start_sweep(store.experiment("names"), name, "…")
-    report = write_report(store, store.find_sweep(name), tmp_path / "reports")
+    store.start_sweep(store.ensure_experiment("names"), name, "…")
+    report = write_report(store, queries.find_sweep(store, name), tmp_path / "reports")
     assert [path.name for path in tmp_path.iterdir()] == ["reports"]
     assert report.folder.resolve().parent == tmp_path / "reports"
     assert (report.folder / "report.html").exists()
@@ -119,7 +121,7 @@ def page(swept: Path) -> tuple[str, str, str]:
     """The report as HTML and Markdown, and what of the hostile texts a reader must see."""
     store = Store(f"sqlite:///{swept}/mlflow.db")
     texts = iter(MARKUP * 9)
-    experiment = store.experiment(HOSTILE_EXPERIMENT)
+    experiment = store.ensure_experiment(HOSTILE_EXPERIMENT)
     sweep = store.start_sweep(experiment, " ".join(MARKUP[:2]), " ".join(MARKUP))
     weights = next(swept.glob("mlartifacts/*/*/artifacts/weights.npz")).parent
     for number, outcome in enumerate(("finished", "finished", "diverged", "failed", "odd", "")):
@@ -135,8 +137,8 @@ def page(swept: Path) -> tuple[str, str, str]:
         tags = {"outcome": outcome, "error": "\n".join(MARKUP)} if outcome else {}
         store.log(run_id, points, params, tags | {"diverged_epoch": "1"})
         if number == 0:
-            store.log_files(run_id, weights)
-    report = write_report(store, store.find_sweep(sweep.name), swept / "reports")
+            store.log_artifacts(run_id, weights)
+    report = write_report(store, queries.find_sweep(store, sweep.name), swept / "reports")
     assert report.best is not None
     html, markdown = (
         (report.folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "md")

@@ -25,6 +25,7 @@ from pipeline.data.load import load_test
 from pipeline.nn.model import predict
 from pipeline.serving.promotion import find, main, promote
 from pipeline.serving.server import listen
+from pipeline.tracking import queries
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import Store
 from tests.conftest import DIGITS
@@ -38,7 +39,7 @@ def ranking(store: Store, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFr
     """Two good models that cannot be told apart, and a bad one."""
     folder = tmp_path_factory.mktemp("promoted")
     jobs = [{"learning_rate": lr, "num_epochs": 4} for lr in (0.3, 0.31, 0.001)]
-    return rank(tabulate(store.runs(train_sweep(store, folder, "champions", *jobs))))
+    return rank(tabulate(queries.sweep_runs(store, train_sweep(store, folder, "champions", *jobs))))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_it_predicts_what_the_run_s_weights_do(
 def test_its_files_hold_code_and_no_pickle(
     model: Any, store: Store, ranking: pd.DataFrame, tmp_path: Path
 ) -> None:
-    folder = store.fetch(ranking["run_id"].iloc[0], "model", tmp_path)
+    folder = store.download_artifact(ranking["run_id"].iloc[0], "model", tmp_path)
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert {"champion.py", "model.npz", "MLmodel", "requirements.txt"} <= names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]

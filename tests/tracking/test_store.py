@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.execution.spec import RunContext
+from pipeline.tracking import cleanup, queries
+from pipeline.tracking.entities import Point
 from pipeline.tracking.errors import TrackingError
-from pipeline.tracking.store import Point, Store
+from pipeline.tracking.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +29,20 @@ def store(uri: str) -> Store:
 
 
 def test_a_sweep_is_read_back_as_it_was_written(store: Store, tmp_path: Path) -> None:
-    experiment = store.experiment("a/b 'quoted'")
-    assert store.experiment("a/b 'quoted'") == experiment
+    experiment = store.ensure_experiment("a/b 'quoted'")
+    assert store.ensure_experiment("a/b 'quoted'") == experiment
     sweep = store.start_sweep(experiment, "s1", "python -m pipeline -m x=1,2")
-    assert store.find_sweep("s1") == sweep
-    assert store.find_sweep() == sweep
+    assert queries.find_sweep(store, "s1") == sweep
+    assert queries.find_sweep(store) == sweep
     ids = {n: store.start_run(experiment, f"n{n}", {"job": str(n)}, sweep) for n in (10, 9)}
     store.log_dataset(ids[9], "digits", "d" * 32, "scikit-learn", json.dumps({"num_train": 5}))
     points = [Point(e, 1000 + e, {"val_acc": e / 1000, "val_loss": 2.0}) for e in range(1, 701)]
     store.log(ids[9], points, {"hidden_size": 8}, {"outcome": "finished"})
     np.savez(tmp_path / "weights.npz", W1=np.eye(2))
-    store.log_files(ids[9], tmp_path)
+    store.log_artifacts(ids[9], tmp_path)
     store.end_run(ids[9], "FINISHED")
 
-    runs = store.runs(sweep)
+    runs = queries.sweep_runs(store, sweep)
     assert list(runs["tags.job"]) == ["9", "10"]
     assert list(runs["status"]) == ["FINISHED", "RUNNING"]
     first = runs.iloc[0]
@@ -48,45 +50,45 @@ def test_a_sweep_is_read_back_as_it_was_written(store: Store, tmp_path: Path) ->
     assert first["metrics.val_acc"] == 0.7
     assert first["tags.mlflow.parentRunId"] == sweep.run_id
     assert first["tags.version.python"] == sys.version.split()[0]
-    curves = store.curves(ids[9], ["val_acc", "val_loss"])
+    curves = queries.curves(store, ids[9], ["val_acc", "val_loss"])
     assert list(curves.index) == list(range(1, 701))
     assert curves["val_acc"].iloc[-1] == 0.7
     (tmp_path / "copy").mkdir()
-    with np.load(store.fetch(ids[9], "weights.npz", tmp_path / "copy")) as file:
+    with np.load(store.download_artifact(ids[9], "weights.npz", tmp_path / "copy")) as file:
         assert (file["W1"] == np.eye(2)).all()
     with pytest.raises(TrackingError, match="has no artifact"):
-        store.fetch(ids[10], "weights.npz", tmp_path / "copy")
+        store.download_artifact(ids[10], "weights.npz", tmp_path / "copy")
     dataset = store.client.get_run(ids[9]).inputs.dataset_inputs[0].dataset
     assert (dataset.name, dataset.digest) == ("digits", "d" * 32)
 
 
 def test_the_ui_opens_an_experiment_as_model_training(store: Store) -> None:
-    tags = store.client.get_experiment(store.experiment("kind")).tags
+    tags = store.client.get_experiment(store.ensure_experiment("kind")).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_more_runs_than_a_page_are_all_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = store.experiment("pages")
+    experiment = store.ensure_experiment("pages")
     sweep = store.start_sweep(experiment, "many", "…")
     for n in range(7):
         store.start_run(experiment, f"n{n}", {"job": str(n)}, sweep)
-    whole = list(store._search("tags.sweep = 'many'", page=1000))
-    paged = list(store._search("tags.sweep = 'many'", page=2))
+    whole = list(store.search("tags.sweep = 'many'", page=1000))
+    paged = list(store.search("tags.sweep = 'many'", page=2))
     assert [run.info.run_id for run in paged] == [run.info.run_id for run in whole]
-    assert len(store.runs(sweep)) == 7
+    assert len(queries.sweep_runs(store, sweep)) == 7
 
 
 @pytest.mark.parametrize("name", ["nowhere", "it's", 'say "x"', "' OR tags.kind = 'sweep"])
 def test_a_sweep_that_does_not_exist_is_named_with_those_that_do(store: Store, name: str) -> None:
-    store.start_sweep(store.experiment("known"), "here", "…")
+    store.start_sweep(store.ensure_experiment("known"), "here", "…")
     with pytest.raises(TrackingError, match=r"the latest are .*here") as caught:
-        store.find_sweep(name)
+        queries.find_sweep(store, name)
     assert "\n" not in str(caught.value)
 
 
 def test_a_store_without_sweeps_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="there is no sweep yet"):
-        Store(f"sqlite:///{tmp_path}/new.db").find_sweep()
+        queries.find_sweep(Store(f"sqlite:///{tmp_path}/new.db"))
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/x.db", "ftp://x/y"])
@@ -111,7 +113,8 @@ def test_processes_that_create_a_store_at_once_all_find_it_whole(tmp_path: Path)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "mlflow.db.new").write_bytes(b"of a killed process")
     code = (
-        "import sys; from pipeline.tracking.store import Store; Store(sys.argv[1]).experiment('x')"
+        "import sys; from pipeline.tracking.store import Store; "
+        "Store(sys.argv[1]).ensure_experiment('x')"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, uri]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
@@ -132,11 +135,11 @@ def test_runs_that_a_server_made_twice_are_deleted(
         store.start_run(place.experiment_id, "job", {"job": str(job)}, sweep) for job in (0, 0, 1)
     ]
     store.end_run(twins[1], "FINISHED")
-    store.delete_duplicate_runs(sweep)
-    jobs = list(store._search("tags.kind = 'job'", place.experiment_id))
+    cleanup.delete_duplicate_runs(store, sweep)
+    jobs = list(store.search("tags.kind = 'job'", place.experiment_id))
     assert len(jobs) == 3  # sqlite loses no answers: nobody looks
     monkeypatch.setattr(store, "uri", "http://127.0.0.1")
-    store.delete_duplicate_runs(sweep)
-    assert list(store.runs(sweep)["run_id"]) == twins[1:]
-    parents = list(store._search("tags.kind = 'sweep'", place.experiment_id))
+    cleanup.delete_duplicate_runs(store, sweep)
+    assert list(queries.sweep_runs(store, sweep)["run_id"]) == twins[1:]
+    parents = list(store.search("tags.kind = 'sweep'", place.experiment_id))
     assert [run.info.run_id for run in parents] == [sweep.run_id]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.execution.spec import JobResult
-from pipeline.tracking.store import Sweep
+from pipeline.tracking.entities import Sweep
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from pipeline.execution.dask.task import ShardResult, Task
 from pipeline.execution.plan import plan_waves
 from pipeline.execution.spec import JobResult
 from pipeline.outcomes import Outcome
-from pipeline.tracking.store import Finished
+from pipeline.tracking import cleanup
+from pipeline.tracking.entities import FinishedRun
 
 POLL_SECONDS = 1.0  # at most, between two looks at the list of workers
 FIT_SECONDS = 10  # how long to wait for a fit worker while there are only unfit ones
@@ -161,7 +162,7 @@ class DaskTrainer:
         if shard.failed_attempts < MAX_ATTEMPTS:
             self._queue.appendleft(shard)
             return []
-        finished = self._plan.context.store.claim_shard(self._sweep, shard.shard_id)
+        finished = cleanup.claim_shard(self._plan.context.store, self._sweep, shard.shard_id)
         text = f"given up after {MAX_ATTEMPTS} attempts ({reason}): {ADVICE}"
         return [
             JobLogged(job.number, _as_result(job.number, finished[job.number]))
@@ -199,10 +200,10 @@ class DaskTrainer:
         self._assigned = {}
         with suppress(PipelineError):
             for shard_id in self._restarted:
-                self._plan.context.store.claim_shard(self._sweep, shard_id)
+                cleanup.claim_shard(self._plan.context.store, self._sweep, shard_id)
             self._restarted = set()
-            self._plan.context.store.end_jobs(self._sweep)
+            cleanup.kill_running_jobs(self._plan.context.store, self._sweep)
 
 
-def _as_result(number: int, run: Finished) -> JobResult:
+def _as_result(number: int, run: FinishedRun) -> JobResult:
     return JobResult(number, Outcome(run.outcome), 0, run.best_val_acc, "", ())

@@ -27,7 +27,9 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.local import LocalBackend
 from pipeline.execution.run import train_jobs
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
-from pipeline.tracking.store import Finished, Store
+from pipeline.tracking import cleanup
+from pipeline.tracking.entities import FinishedRun
+from pipeline.tracking.store import Store
 
 STORE_SECONDS = 30  # how long to retry when the tracking server does not answer
 ACTIVE = (Status.running, Status.paused, Status.closing_gracefully)
@@ -83,7 +85,7 @@ def _location(data: DataConfig) -> str:
 
 def _train(task: Task, memory: int | None) -> ShardResult:
     store = _store(task.tracking_uri)
-    finished = _retry(lambda: store.claim_shard(task.sweep, task.shard_id))
+    finished = _retry(lambda: cleanup.claim_shard(store, task.sweep, task.shard_id))
     context = RunContext(store, task.experiment_id, task.sweep, task.shard_id)
     logs = {number: _LogRecords() for number, _ in task.jobs}
     specs = [
@@ -108,7 +110,7 @@ def _result(run: JobRun, log: _LogRecords) -> JobResult:
 
 
 def _reused(
-    number: int, values: Mapping[str, Any], run: Finished, context: RunContext, log: _LogRecords
+    number: int, values: Mapping[str, Any], run: FinishedRun, context: RunContext, log: _LogRecords
 ) -> JobResult:
     """The result of a job that another worker had finished before it was lost."""
     job = JobRun(JobSpec(number, values, Path(), log.logger()), context)

@@ -1,0 +1,88 @@
+"""Sweeps, finished runs and metric values, as the store holds them.
+
+Other programs may write to the same store. A run belongs to this project if it has the tag
+`SOURCE`. Even then its other tags may be missing or have unexpected values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mlflow.entities import Run
+
+SOURCE = ("mlflow.source.name", "pipeline")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep: the parent run of its jobs."""
+
+    name: str  # its ID
+    run_id: str
+    experiment_id: str
+    command: str  # that started it
+    # The interval of each hyperparameter that a sampler searched: its low and high end, and whether
+    # its scale is logarithmic. A list of choices has no interval. Empty for a grid.
+    searched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_run(cls, run: Run) -> Sweep | None:
+        """Read a sweep from its run; None if the run has no such tags."""
+        tags = run.data.tags
+        if tags.get("kind") != "sweep" or "sweep" not in tags or "command" not in tags:
+            return None
+        searched = _parse_json(tags.get("searched", "{}"))
+        if not all(isinstance(interval, dict) for interval in searched.values()):
+            searched = {}
+        known = run.info.run_id, run.info.experiment_id
+        return cls(tags["sweep"], *known, tags["command"], searched)
+
+
+class FinishedRun(NamedTuple):
+    """A run that has finished, of this sweep or of an earlier one."""
+
+    run_id: str
+    outcome: str  # "finished", "halted" or "diverged"
+    best_val_acc: float | None
+
+    @classmethod
+    def from_run(cls, run: Run) -> FinishedRun:
+        """Read the facts of a run with the status FINISHED."""
+        best = run.data.metrics.get("best_val_acc")
+        return cls(run.info.run_id, run.data.tags.get("outcome", ""), best)
+
+
+class Point(NamedTuple):
+    """Values of metrics at the end of an epoch."""
+
+    epoch: int
+    milliseconds: int  # since 1970
+    values: Mapping[str, float]
+
+
+def job_number(run: Run) -> int | None:
+    """The number of a run's job in its sweep; None if the run has no such tag."""
+    text = run.data.tags.get("job", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def reused_runs(parent: Run) -> dict[int, str]:
+    """The finished runs that replace jobs of a sweep: run IDs by the number of the job."""
+    found: dict[int, str] = {}
+    for key, text in parent.data.tags.items():
+        if key.startswith("reused."):
+            part = _parse_json(text)
+            found |= {int(job): str(id_) for job, id_ in part.items() if job.isdecimal()}
+    return found
+
+
+def _parse_json(text: str) -> dict[str, Any]:
+    """A JSON object from a tag; empty if the text is something else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,68 @@
+"""The parts of MLflow that are not public. No other module uses them.
+
+Checked with mlflow 3.17.2. `tests/tracking/test_mlflow_compat.py` fails with the name of the part
+that another version has moved or changed.
+
+- `get_artifact_repository`: reads and writes the artifacts at a URI. The public
+  `MlflowClient.log_artifacts` asks the store for the run before each call.
+- `SqlAlchemyStore`: creates the tables of a sqlite store.
+- `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+# MLflow sets the levels of its loggers when it is imported.
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `translate_errors` reports
+
+
+def upload(folder: Path, artifact_uri: str, tracking_uri: str) -> None:
+    """Copy the files of a folder to the artifacts at a URI."""
+    repository = get_artifact_repository(artifact_uri, tracking_uri)
+    repository.log_artifacts(str(folder))  # type: ignore[no-untyped-call]
+
+
+def download(artifact_uri: str, name: str, folder: Path, tracking_uri: str) -> Path:
+    """Copy the artifact `name` at a URI into a folder; returns the path of the copy."""
+    repository = get_artifact_repository(artifact_uri, tracking_uri)
+    return Path(repository.download_artifacts(name, str(folder)))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def empty_store(artifact_root: str) -> Iterator[sqlite3.Connection]:
+    """A sqlite database in memory with MLflow's tables, whose artifacts are in `artifact_root`."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore("sqlite:///:memory:", artifact_root)  # type: ignore[no-untyped-call]
+    try:
+        connection: Any = store.engine.raw_connection().driver_connection
+        yield connection
+    finally:
+        store.engine.dispose()
+
+
+def check_health(uri: str, seconds: float) -> None:
+    """Ask a tracking server for its health, once.
+
+    The request uses MLflow's settings: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_TOKEN,
+    MLFLOW_TRACKING_INSECURE_TLS and the others.
+
+    Raises:
+        MlflowException: the server does not answer within `seconds`.
+        requests.HTTPError: the server answers with an error.
+    """
+    creds = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    answer = http_request(creds, "/health", "GET", max_retries=0, timeout=seconds)  # type: ignore[no-untyped-call]
+    answer.raise_for_status()

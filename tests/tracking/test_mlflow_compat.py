@@ -1,0 +1,34 @@
+"""The private parts of MLflow that pipeline/tracking/mlflow_compat.py uses still exist."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from importlib.metadata import version
+
+import pytest
+
+REGISTRY = "mlflow.store.artifact.artifact_repository_registry"
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "parameters"),
+    [
+        (REGISTRY, "get_artifact_repository", ["artifact_uri", "tracking_uri"]),
+        ("mlflow.store.tracking.sqlalchemy_store", "SqlAlchemyStore", ["db_uri"]),
+        ("mlflow.utils.credentials", "get_default_host_creds", ["store_uri"]),
+        ("mlflow.utils.rest_utils", "http_request", ["host_creds", "endpoint", "method"]),
+    ],
+)
+def test_private_part_exists_with_its_parameters(
+    module: str, path: str, parameters: list[str]
+) -> None:
+    advice = (
+        f"{module}.{path} has changed in mlflow {version('mlflow')}: adapt "
+        "pipeline/tracking/mlflow_compat.py"
+    )
+    try:
+        found = getattr(importlib.import_module(module), path)
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{advice} ({error})")
+    assert list(inspect.signature(found).parameters)[: len(parameters)] == parameters, advice
