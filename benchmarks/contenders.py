@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,7 @@ import numpy as np
 from benchmarks.peers.naive import TwoLayerNet
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset, Scaler
-from pipeline.nn.batches import mini_batches
-from pipeline.nn.stack import Stack
-from pipeline.nn.workspace import Workspace, group_into_stacks
+from pipeline.nn.train import steps
 
 BATCH = 200
 CLASSES = 10
@@ -55,18 +54,7 @@ def random_data(D: int, images: int) -> Dataset:
 
 def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
     """This project's trainer: the gather of the mini-batch, then all stacks of the shard."""
-    work = Workspace(jobs, data)
-    stacks = [Stack(jobs, members, data) for members in group_into_stacks(jobs, data)]
-    batches = itertools.chain.from_iterable(
-        mini_batches(data, jobs[0], epoch, 0, work.X) for epoch in itertools.count(1)
-    )
-
-    def step() -> None:
-        X, y = next(batches)
-        for stack in stacks:
-            stack.step(X, y, work, 1, 1)
-
-    return step
+    return partial(next, steps(jobs, data))
 
 
 def floor(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:

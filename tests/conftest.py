@@ -105,7 +105,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(*_: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Stack, "step", step)
+    monkeypatch.setattr(Stack, "begin_step", step)
 
 
 def kept(place: RunContext, number: int, folder: Path) -> tuple[Any, Any]:

@@ -15,8 +15,9 @@ import numpy as np
 import psutil
 
 from pipeline.files import atomic_write, host_name
-from pipeline.nn.history import VERSION, Checkpoint, Metrics, Row
+from pipeline.nn.history import Checkpoint, Metrics, Row
 from pipeline.nn.model import Params
+from pipeline.nn.population import VERSION
 from pipeline.outcomes import Outcome
 
 MAX_AGE = 7 * 24 * 3600  # seconds after which a temporary file of another host is deleted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,10 +14,9 @@ from pipeline.config import Halving, Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.backend import Resources
 from pipeline.execution.plan import ShardPlan, model_bytes, plan_waves
-from pipeline.nn.batches import mini_batches
 from pipeline.nn.cost import training_cost
-from pipeline.nn.stack import Stack
-from pipeline.nn.workspace import Workspace, group_into_stacks
+from pipeline.nn.population import group_into_stacks
+from pipeline.nn.train import steps
 
 CALIBRATION_STEPS = 5
 
@@ -108,14 +108,12 @@ def _seconds(
 
 def _time_image(job: Hyperparameters, data: Dataset) -> float:
     """Measure the seconds that one model needs for one training image."""
-    work, stack = Workspace([job], data), Stack([job], [0], data)
     times: list[float] = []
-    for X, y in mini_batches(data, job, 1, 0, work.X):
-        start = time.perf_counter()
-        stack.step(X, y, work, 1, len(times) + 1)
-        times.append((time.perf_counter() - start) / len(y))
-        if len(times) > CALIBRATION_STEPS:
-            break
+    start = time.perf_counter()
+    for _ in itertools.islice(steps([job], data), CALIBRATION_STEPS + 1):
+        end = time.perf_counter()
+        times.append((end - start) / job.batch_size)
+        start = end
     return float(np.median(times))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.config import Hyperparameters
 from pipeline.hyperparameters import HYPERPARAMETERS
-from pipeline.nn.history import VERSION
+from pipeline.nn.population import trainer_version
 
 
 def fingerprint(hyperparameters: Hyperparameters, digest: str) -> str:
@@ -27,7 +27,8 @@ def fingerprint(hyperparameters: Hyperparameters, digest: str) -> str:
         for key, value in asdict(hyperparameters).items()
         if HYPERPARAMETERS[key].is_hashed(value)
     }
-    text = json.dumps([VERSION, digest, values], sort_keys=True)
+    version = trainer_version(hyperparameters.hidden_size)
+    text = json.dumps([version, digest, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

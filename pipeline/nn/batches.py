@@ -13,7 +13,7 @@ from pipeline.nn.model import Array, Labels
 
 
 def mini_batches(
-    data: Dataset, job: Hyperparameters, epoch: int, skip: int, buffer: Array
+    data: Dataset, job: Hyperparameters, epoch: int, skip: int = 0
 ) -> Iterator[tuple[Array, Labels]]:
     """Iterate over the training images in the random order of (seed, epoch).
 
@@ -24,14 +24,14 @@ def mini_batches(
         job: its batch_size, seed and flip determine the mini-batches.
         epoch: 1, 2, …
         skip: the number of mini-batches that were processed before an interruption.
-        buffer: memory for one mini-batch (batch_size, D).
 
     Yields:
-        X (N, D), in the memory of `buffer`, and y (N,). The last mini-batch may be smaller.
+        X (N, D) and y (N,). The last mini-batch may be smaller. The next one overwrites X.
     """
     rng = np.random.default_rng([job.seed, epoch])
     order = rng.permutation(len(data.y_train))
     mirrored = rng.random(len(order)) < 0.5 if job.flip else None
+    buffer = np.empty((job.batch_size, data.X_train.shape[1]), data.X_train.dtype)
     for start in range(skip * job.batch_size, len(order), job.batch_size):
         rows = order[start : start + job.batch_size]
         X = buffer[: len(rows)]

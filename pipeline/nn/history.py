@@ -12,10 +12,6 @@ from pipeline import selection
 from pipeline.nn.model import Params
 from pipeline.outcomes import Outcome
 
-# The version of the trainer's numbers. Raise it with any change in this package that alters a
-# metric or a weight by a single bit: finished runs and checkpoints are reused by it.
-VERSION = 2
-
 
 class Metrics(NamedTuple):
     """The metrics of one model after one epoch."""

@@ -25,6 +25,14 @@ class Params(NamedTuple):
     b2: Array  # (K, 1, C)
 
 
+class Weights(NamedTuple):
+    """The weights of hidden units: the parameters without b2, which belongs to no hidden unit."""
+
+    W1: Array  # (K, D, H)
+    b1: Array  # (K, 1, H)
+    W2: Array  # (K, H, C)
+
+
 def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTypeLike) -> Params:
     """Draw the weights of one model (K = 1) from N(0, weight_std²); the biases are 0.
 
@@ -36,39 +44,31 @@ def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTy
     return Params(W1, np.zeros((1, 1, H), dtype), W2, np.zeros((1, 1, C), dtype))
 
 
-def empty_params(K: int, D: int, H: int, C: int, dtype: DTypeLike) -> Params:
-    """Allocate the parameters of K models."""
-    shapes = ((K, D, H), (K, 1, H), (K, H, C), (K, 1, C))
-    return Params(*(np.empty(shape, dtype) for shape in shapes))
+def hidden_units(W1: Array, b1: Array, X: Array, out: Array | None = None) -> Array:
+    """Compute max(0, X W1 + b1), (K, N, H)."""
+    H = np.matmul(X, W1, out=out)
+    # max(X W1, −b1) + b1 has the same bits as max(0, X W1 + b1) and is faster: NumPy's maximum
+    # of an array and a scalar does not use vector instructions.
+    np.maximum(H, -b1, out=H)
+    H += b1
+    return H
 
 
-def forward(
-    params: Params,
-    X: Array,
-    hidden: Array | None = None,
-    scores: Array | None = None,
-    mask: Array | None = None,
-) -> tuple[Array, Array]:
+def forward(params: Params, X: Array, mask: Array | None = None) -> tuple[Array, Array]:
     """Compute H = max(0, X W1 + b1) ∘ mask and S = H W2 + b2.
 
     Args:
         params: the parameters of K models.
         X: images (N, D).
-        hidden: a buffer for H.
-        scores: a buffer for S.
         mask: the dropout mask (K, N, H); None means no dropout.
 
     Returns:
         H (K, N, H) and S (K, N, C).
     """
-    H = np.matmul(X, params.W1, out=hidden)
-    # max(X W1, −b1) + b1 has the same bits as max(0, X W1 + b1) and is faster: NumPy's maximum
-    # of an array and a scalar does not use vector instructions.
-    np.maximum(H, -params.b1, out=H)
-    H += params.b1
+    H = hidden_units(params.W1, params.b1, X)
     if mask is not None:
         H *= mask
-    S = np.matmul(H, params.W2, out=scores)
+    S = np.matmul(H, params.W2)
     S += params.b2
     return H, S
 
@@ -79,28 +79,30 @@ def cross_entropy(S: Array, y: Labels) -> tuple[Array, NDArray[np.bool_], Array]
     The scores are shifted by their row maximum before exp, so that no finite score overflows.
 
     Args:
-        S: scores (K, N, C); overwritten.
+        S: scores (K, N, C); overwritten. The function is fastest if the images are adjacent in
+            memory, that is if S is a view of a contiguous array (K, C, N).
         y: classes (N,).
 
     Returns:
         The losses (K, N); whether argmax_j S_j equals y (K, N); and
         dS = (softmax(S) − onehot(y)) / N (K, N, C), in the memory of S.
     """
-    images = np.arange(len(y))
-    S -= S.max(axis=2, keepdims=True)
-    true_scores = S[:, images, y]
+    K, N, C = S.shape
+    S = S.swapaxes(1, 2)  # (K, C, N)
+    S -= S.max(axis=1, keepdims=True)
+    true_scores = np.take(S.reshape(K, C * N), y * N + np.arange(N), axis=1)
     is_max = S == 0
-    hits = true_scores == 0
-    if is_max.sum(axis=2, dtype=np.uint16).max() > 1:  # a tie: argmax decides, but it is slower
-        hits = is_max.argmax(axis=2) == y
     exp = np.exp(S, out=S)
-    total = exp.sum(axis=2, keepdims=True)
-    losses = np.log(total[..., 0]) - true_scores
+    total = exp.sum(axis=1, keepdims=True)
+    hits = true_scores == 0
+    if np.count_nonzero(is_max) != K * N or np.isnan(total).any():
+        hits = is_max.argmax(axis=1) == y  # of equal scores the first one counts
+    losses = np.log(total[:, 0]) - true_scores
     probs = np.divide(exp, total, out=S)
     dS = probs
-    dS[:, images, y] -= 1
-    dS /= len(y)
-    return losses, hits, dS
+    dS -= np.equal.outer(np.arange(C), y)
+    dS /= N
+    return losses, hits, dS.swapaxes(1, 2)
 
 
 def l2_penalty(params: Params, l2_reg: Array) -> Array:
@@ -137,18 +139,21 @@ def dropout_mask(noise: Array, dropout: Array) -> Array:
     return (noise >= dropout) / (1 - dropout)
 
 
-def backward(
-    params: Params, H: Array, dS: Array, out: Array | None = None, mask: Array | None = None
-) -> Array:
-    """Compute dH0 = (dS W2ᵀ) ∘ mask ∘ 1(H0 > 0), (K, N, H). The ReLU gradient at 0 is 0.
+def backward(W2: Array, H: Array, dS: Array, out: Array | None = None) -> Array:
+    """Compute dH0 = (dS W2ᵀ) ∘ 1(H0 > 0), (K, N, H). The ReLU gradient at 0 is 0.
 
-    H > 0 holds exactly where H0 > 0 and the mask is not 0, so H0 is not needed.
+    With dropout, H > 0 holds exactly where H0 > 0 and the mask is not 0. The caller multiplies the
+    result by the mask.
     """
-    dH0 = np.matmul(dS, params.W2.swapaxes(1, 2), out=out)
+    dH0 = np.matmul(dS, W2.swapaxes(1, 2), out=out)
     dH0 *= H > 0
-    if mask is not None:
-        dH0 *= mask
     return dH0
+
+
+def sum_over_images(array: Array) -> Array:
+    """Sum (K, N, M) over N as a matrix product, which BLAS computes for each model separately."""
+    ones = np.ones((1, array.shape[1]), array.dtype)
+    return np.asarray(ones @ array)
 
 
 def loss_and_grads(
@@ -161,7 +166,9 @@ def loss_and_grads(
     """
     H, S = forward(params, X, mask=mask)
     losses, _, dS = cross_entropy(S, y)
-    dH0 = backward(params, H, dS, mask=mask)
+    dH0 = backward(params.W2, H, dS)
+    if mask is not None:
+        dH0 *= mask
     grads = Params(
         W1=X.T @ dH0 + 2 * l2_reg * params.W1,
         b1=dH0.sum(axis=1, keepdims=True),

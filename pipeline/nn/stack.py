@@ -1,25 +1,26 @@
-"""A stack: K models of one hidden size that train as one set of arrays with a model axis."""
+"""A stack: K models of one hidden size, their learning curves and the weights of the best epoch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.nn import model
 from pipeline.nn.history import Checkpoint, EpochEnd, Metrics, Row, Snapshot, selection_key
+from pipeline.nn.memory import Workspace
 from pipeline.nn.model import Array, Labels, Params
-from pipeline.nn.sgd import SGD
-from pipeline.nn.workspace import Workspace
+from pipeline.nn.network import Network
+from pipeline.nn.team import Task
 from pipeline.outcomes import Outcome
 
 
 class Stack:
-    """K models of one hidden size, their optimiser, and their learning curves."""
+    """K models of one hidden size that train together."""
 
     def __init__(
         self,
@@ -38,114 +39,114 @@ class Stack:
                 is empty, each model starts from weights that its own seed determines.
         """
         jobs = [population[i] for i in members]
-        D, C = data.X_train.shape[1], len(data.classes)
-        sizes = len(jobs), D, jobs[0].hidden_size, C
-        self.members = members
-        self.params = model.empty_params(*sizes, jobs[0].dtype)
-        self.best = model.empty_params(*sizes, jobs[0].dtype)
+        self.members, self.jobs, self._data = members, jobs, data
+        self.curves: list[list[Row]] = [[] for _ in jobs]
+        self.best: list[Params | None] = [None] * len(jobs)
         self.best_hits = np.zeros((len(jobs), -(-len(data.y_val) // 8)), np.uint8)
         self.best_metrics: list[Metrics | None] = [None] * len(jobs)
-        self.curves: list[list[Row]] = [[] for _ in jobs]
-        self.loss = np.zeros(len(jobs))  # sum of L over the images of the current epoch
-        self.hits = np.zeros(len(jobs), np.int64)  # images predicted correctly in this epoch
-        self.num_epochs = [job.num_epochs for job in jobs]
-        self.seed = jobs[0].seed  # equal for the whole population
-        self.dropout = np.array([job.dropout for job in jobs], jobs[0].dtype)[:, None, None]
-        mine = [saved[i] for i in members] if saved else []
-        for k, job in enumerate(jobs):
-            if mine:
-                self._restore(k, mine[k])
-            else:
-                H, std, seed = job.hidden_size, job.weight_std, job.seed
-                _set(self.params, k, model.init_params(D, H, C, std, seed, job.dtype))
-        self.optimizer = SGD(jobs, self.params, epochs=len(self.curves[0]))
-        for k, checkpoint in enumerate(mine):
-            if self.optimizer.velocity is not None and checkpoint.velocity is not None:
-                _set(self.optimizer.velocity, k, checkpoint.velocity)
+        if saved:
+            self._restore([saved[i] for i in members])
+            return
+        D, C = data.X_train.shape[1], len(data.classes)
+        self.network = Network(
+            jobs,
+            [
+                model.init_params(D, job.hidden_size, C, job.weight_std, job.seed, job.dtype)
+                for job in jobs
+            ],
+        )
 
-    def _restore(self, k: int, saved: Checkpoint) -> None:
-        """Resume a model from its checkpoint."""
-        assert saved.params is not None
-        _set(self.params, k, saved.params)
-        self.curves[k] = list(saved.curve)
-        self.loss[k], self.hits[k] = saved.loss, saved.hits
-        if saved.best is not None:
-            _set(self.best, k, saved.best)
-            self.best_hits[k] = saved.best_hits
-            self.best_metrics[k] = max((row.metrics for row in saved.curve), key=selection_key)
+    def _restore(self, saved: Sequence[Checkpoint]) -> None:
+        """Resume the models from their checkpoints."""
+        self.curves = [list(checkpoint.curve) for checkpoint in saved]
+        self.network = Network(
+            self.jobs,
+            [checkpoint.params for checkpoint in saved if checkpoint.params],
+            [checkpoint.velocity for checkpoint in saved if checkpoint.velocity],
+            epochs=len(self.curves[0]),
+        )
+        for k, checkpoint in enumerate(saved):
+            self.network.loss[k], self.network.hits[k] = checkpoint.loss, checkpoint.hits
+            if checkpoint.best is not None:
+                self.best[k] = checkpoint.best
+                self.best_hits[k] = checkpoint.best_hits
+                self.best_metrics[k] = max(
+                    (row.metrics for row in self.curves[k]), key=selection_key
+                )
 
-    @np.errstate(all="ignore")  # a model that overflows is recognised at the end of the epoch
-    def step(self, X: Array, y: Labels, work: Workspace, epoch: int, step: int) -> None:
-        """Take one step of SGD with each model, and add its loss and hits to the epoch's sums.
+    def tasks(self, memory: Workspace, parts: int) -> tuple[list[Task], list[Task]]:
+        """Return the tasks of a step, as `Network.tasks` does."""
+        return self.network.tasks(memory, parts)
+
+    def begin_step(self, X: Array, y: Labels, epoch: int, step: int) -> None:
+        """Set the mini-batch of a step, and draw its dropout noise.
+
+        The noise depends on the seed, the epoch and the step only.
 
         Args:
-            X: the mini-batch (N, D).
-            y: its classes (N,).
-            work: memory for intermediate arrays.
+            X: the images (N, D).
+            y: their classes (N,).
             epoch: 1, 2, …
             step: the number of the step in the epoch: 1, 2, …
         """
-        K, H, C = self.params.W2.shape
-        buffers = work.buffers(K, len(y), H, C)
-        mask = self._dropout_mask(len(y), epoch, step)
-        hidden, scores = model.forward(self.params, X, buffers.H, buffers.S, mask)
-        losses, hits, dS = model.cross_entropy(scores, y)
-        self.loss += losses.sum(axis=1) + len(y) * self.optimizer.penalties()
-        self.hits += hits.sum(axis=1)
-        dS *= self.optimizer.learning_rate  # η then scales all gradients, for the cost of (N, C)
-        dH0 = model.backward(self.params, hidden, dS, buffers.dH0, mask)
-        self.optimizer.step(X, hidden, dH0, dS, buffers)
+        noise = None
+        if self.network.rates.has_dropout:
+            rng = np.random.default_rng([self.jobs[0].seed, epoch, step])
+            noise = rng.random((len(y), self.jobs[0].hidden_size), np.float32)
+        self.network.begin_step(X, y, noise)
 
-    def _dropout_mask(self, N: int, epoch: int, step: int) -> Array | None:
-        """Draw the masks of a step from a generator that depends on (seed, epoch, step) only."""
-        if not self.dropout.any():
-            return None
-        rng = np.random.default_rng([self.seed, epoch, step])
-        noise = rng.random((N, self.params.W1.shape[2]), np.float32)
-        return model.dropout_mask(noise, self.dropout)
+    def evaluation_tasks(self) -> list[Task]:
+        """Return the tasks that evaluate the models on the validation images."""
+        X, y, size = self._data.X_val, self._data.y_val, self.jobs[0].batch_size
+        chunks = [slice(start, start + size) for start in range(0, len(y), size)]
+        self._losses = np.empty((len(chunks), len(self.jobs)), X.dtype)
+        self._val_hits = np.empty((len(self.jobs), len(y)), np.bool_)
 
-    @np.errstate(all="ignore")
-    def evaluate(
-        self, X: Array, y: Labels, work: Workspace
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Compute the mean data loss (K,) on X (N, D), y (N,), and the hits (K, N)."""
-        K, H, C = self.params.W2.shape
-        loss, hits = np.zeros(K), np.empty((K, len(y)), np.bool_)
-        for start in range(0, len(y), len(work.X)):
-            rows = slice(start, start + len(work.X))
-            buffers = work.buffers(K, len(y[rows]), H, C)
-            _, scores = model.forward(self.params, X[rows], buffers.H, buffers.S)
-            losses, hits[:, rows], _ = model.cross_entropy(scores, y[rows])
-            loss += losses.sum(axis=1)
-        return loss / len(y), hits
+        def evaluate(i: int, rows: slice, work: Workspace) -> None:
+            losses, self._val_hits[:, rows] = self.network.evaluate(X[rows], y[rows], work)
+            self._losses[i] = losses.sum(axis=1)
 
-    def end_epoch(self, epoch: int, data: Dataset, work: Workspace) -> Iterator[EpochEnd]:
-        """Evaluate the models, update the best weights, and remove the models that have ended."""
-        num_train = len(data.y_train)
-        val_loss, hits = self.evaluate(data.X_val, data.y_val, work)
-        train_loss, train_acc = self.loss / num_train, self.hits / num_train
-        columns = zip(train_loss, train_acc, val_loss, hits.mean(axis=1), strict=True)
+        return [Task(partial(evaluate, i, rows)) for i, rows in enumerate(chunks)]
+
+    def end_epoch(self) -> Iterator[EpochEnd]:
+        """Record the metrics, update the best weights, and remove the models that have ended.
+
+        The evaluation tasks must have ended.
+        """
+        epoch = len(self.curves[0]) + 1
         now = time.time_ns() // 1_000_000
         training = []
-        for k, values in enumerate(columns):
-            metrics = Metrics(*map(float, values))
+        for k, metrics in enumerate(self._metrics()):
             self.curves[k].append(Row(metrics, now))
             outcome: Outcome | None = None
             if not np.isfinite(metrics).all():
                 outcome = Outcome.DIVERGED
             else:
-                self._update_best(k, metrics, hits[k])
-                if epoch == self.num_epochs[k]:
+                self._update_best(k, metrics)
+                if epoch == self.jobs[k].num_epochs:
                     outcome = Outcome.FINISHED
             if outcome is None:
                 training.append(k)
             result = self._checkpoint(k, outcome) if outcome else None
             yield EpochEnd(self.members[k], epoch, self.curves[k][-1], outcome, result)
-        self.optimizer.decay_learning_rate()
-        self.loss[:] = 0
-        self.hits[:] = 0
+        self.network.end_epoch()
         if len(training) < len(self.members):
             self._keep_only(training)
+
+    def _metrics(self) -> Iterator[Metrics]:
+        """Compute the metrics of the epoch for each model."""
+        num_train, num_val = len(self._data.y_train), len(self._data.y_val)
+        val_loss = np.zeros(len(self.jobs))
+        for losses in self._losses:  # always in this order
+            val_loss += losses
+        columns = (
+            self.network.loss / num_train,
+            self.network.hits / num_train,
+            val_loss / num_val,
+            self._val_hits.mean(axis=1),
+        )
+        for values in zip(*columns, strict=True):
+            yield Metrics(*map(float, values))
 
     def snapshots(self, step: int) -> Iterator[Snapshot]:
         """Yield the state of each model after `step` mini-batches of the current epoch."""
@@ -153,46 +154,42 @@ class Stack:
             yield Snapshot(member, self._checkpoint(k, None, step))
 
     def _checkpoint(self, k: int, outcome: Outcome | None, step: int = 0) -> Checkpoint:
-        velocity = self.optimizer.velocity
         return Checkpoint(
             curve=tuple(self.curves[k]),
             outcome=outcome,
-            best=_get(self.best, k) if self.best_metrics[k] else None,
+            best=self.best[k],
             best_hits=self.best_hits[k],
-            params=None if outcome else _get(self.params, k),
+            params=None if outcome else self.network.params(k),
             step=step,
-            loss=float(self.loss[k]),
-            hits=int(self.hits[k]),
-            velocity=None if outcome or velocity is None else _get(velocity, k),
+            loss=float(self.network.loss[k]),
+            hits=int(self.network.hits[k]),
+            velocity=None if outcome else self.network.velocity(k),
         )
 
-    def _update_best(self, k: int, metrics: Metrics, hits: NDArray[np.bool_]) -> None:
+    def _update_best(self, k: int, metrics: Metrics) -> None:
+        """Copy the weights if this epoch is better than all before."""
         best = self.best_metrics[k]
         if best is None or selection_key(metrics) > selection_key(best):
             self.best_metrics[k] = metrics
-            self.best_hits[k] = np.packbits(hits)
-            _set(self.best, k, _get(self.params, k))
+            self.best_hits[k] = np.packbits(self._val_hits[k])
+            self.best[k] = _copy(self.network.params(k), self.best[k])
 
     def _keep_only(self, models: list[int]) -> None:
         """Remove the models that have ended."""
         self.members = [self.members[k] for k in models]
-        self.params = Params(*(array[models] for array in self.params))
-        self.best = Params(*(array[models] for array in self.best))
+        self.jobs = [self.jobs[k] for k in models]
+        self.curves = [self.curves[k] for k in models]
+        self.best = [self.best[k] for k in models]
         self.best_hits = self.best_hits[models]
         self.best_metrics = [self.best_metrics[k] for k in models]
-        self.curves = [self.curves[k] for k in models]
-        self.loss, self.hits = self.loss[models], self.hits[models]
-        self.num_epochs = [self.num_epochs[k] for k in models]
-        self.dropout = self.dropout[models]
-        self.optimizer.keep_only(models, self.params)
+        if models:
+            self.network.keep_only(models)
 
 
-def _get(params: Params, k: int) -> Params:
-    """Return views of one model's arrays (K = 1)."""
-    return Params(*(array[k : k + 1] for array in params))
-
-
-def _set(params: Params, k: int, one: Params) -> None:
-    """Copy one model's arrays (K = 1) into position k."""
-    for array, value in zip(params, one, strict=True):
-        array[k] = value[0]
+def _copy(params: Params, memory: Params | None) -> Params:
+    """Copy parameters into the memory of an earlier copy, if there is one."""
+    if memory is None:
+        return Params(*(array.copy() for array in params))
+    for target, array in zip(memory, params, strict=True):
+        target[:] = array
+    return memory

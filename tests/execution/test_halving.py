@@ -156,8 +156,8 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
         patch.setattr(LocalBackend, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(specs, other, cores=1, halving=HALVING)
-    steps, step = itertools.count(), Stack.step
-    monkeypatch.setattr(Stack, "step", lambda *args: [next(steps), step(*args)])
+    steps, step = itertools.count(), Stack.begin_step
+    monkeypatch.setattr(Stack, "begin_step", lambda *args: [next(steps), step(*args)])
     resumed = next_sweep(other)
     runs = train(specs, resumed, cores=1, halving=HALVING)
     assert outcomes(runs) == outcomes(whole)

@@ -93,12 +93,12 @@ def test_only_the_model_that_raises_fails(
     digits: Dataset, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(stack: Stack, *args: Any) -> None:
-        if (stack.optimizer.l2_reg == np.float32(0.25)).any():
+        if (stack.network.rates.l2_reg == np.float32(0.25)).any():
             raise MemoryError("this one is too large")
         real_step(stack, *args)
 
-    real_step = Stack.step
-    monkeypatch.setattr(Stack, "step", step)
+    real_step = Stack.begin_step
+    monkeypatch.setattr(Stack, "begin_step", step)
     jobs = [hyper(l2_reg=l2_reg) for l2_reg in (0, 0.1, 0.25, 0.3, 0.4)]
     checkpoints, board = Checkpoints(tmp_path, minutes=5), SharedMetrics(tmp_path / "board", 5, 3)
     (wave,) = plan_waves(jobs, 64, 10, cores=1, memory=PLENTY)

@@ -99,8 +99,8 @@ def test_what_an_interrupt_left_goes_on_to_the_same_bits(
     assert statuses(interrupted) == {"0": "KILLED", "1": "KILLED", "2": "FINISHED"}
     resumed = next_sweep(interrupted)
     steps = itertools.count()
-    step = Stack.step
-    monkeypatch.setattr(Stack, "step", lambda *args: [next(steps), step(*args)])
+    step = Stack.begin_step
+    monkeypatch.setattr(Stack, "begin_step", lambda *args: [next(steps), step(*args)])
     train(specs, resumed, cores=1)
     assert next(steps) == 9 * 11 - 40  # of 11 mini-batches an epoch
     for number in range(3):

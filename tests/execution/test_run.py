@@ -66,12 +66,12 @@ def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
     place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(stack: Stack, *args: Any) -> None:
-        if stack.params.b1.shape[2] == 7:
+        if stack.jobs[0].hidden_size == 7:
             raise MemoryError("unable to allocate 7 units")
         real_step(stack, *args)
 
-    real_step = Stack.step
-    monkeypatch.setattr(Stack, "step", step)
+    real_step = Stack.begin_step
+    monkeypatch.setattr(Stack, "begin_step", step)
     jobs = [hyper(num_epochs=1), hyper(hidden_size=7), hyper(hidden_size=10**12)]
     specs = [job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)]
     runs = train(specs, place, cores=1)

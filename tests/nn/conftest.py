@@ -21,10 +21,12 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def run(jobs: Sequence[Hyperparameters], data: Dataset) -> dict[int, list[EpochEnd]]:
+def run(
+    jobs: Sequence[Hyperparameters], data: Dataset, threads: int = 1
+) -> dict[int, list[EpochEnd]]:
     """Train models to their end, and return the events of each."""
     ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
-    for end in train(jobs, data):
+    for end in train(jobs, data, threads=threads):
         assert isinstance(end, EpochEnd)  # no snapshot is due
         ends[end.model].append(end)
     return ends

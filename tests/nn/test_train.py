@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
-from pipeline.nn import model, workspace
+from pipeline.nn import model, population
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot, selection_key
 from pipeline.nn.model import Params
 from pipeline.nn.train import train
@@ -96,7 +96,7 @@ def test_a_model_has_the_same_bits_alone_and_in_any_population(
         hyper(dropout=0.1),
     ]
     alone = [run([job], digits)[0] for job in jobs]
-    monkeypatch.setattr(workspace, "STACK_BYTES", stack_bytes)
+    monkeypatch.setattr(population, "STACK_BYTES", stack_bytes)
     for order in (range(10), reversed(range(10)), [2, 0, 4, 8]):
         order = list(order)
         together = run([jobs[i] for i in order], digits)
