@@ -39,6 +39,10 @@ class Scaler:
 class Encoder(Protocol):
     """From the columns of a table to rows of numbers."""
 
+    @property
+    def examples(self) -> Any:
+        """Some rows, as a DataFrame with the original columns."""
+
     def to_json(self) -> str:
         """Return the columns and their encoding as JSON text, for the registered model."""
 

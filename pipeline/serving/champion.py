@@ -1,51 +1,98 @@
-"""The code of a registered model: raw pixels in, class names and probabilities out.
+"""The code of a registered model: raw inputs in, class names and probabilities out.
 
-MLflow keeps a copy of this file beside the weights ("models from code"), so it stands on its own:
-besides MLflow's base class it needs NumPy alone.
+MLflow stores a copy of this file next to the weights ("models from code"). The file therefore does
+not import this project, only MLflow's base class, NumPy and pandas.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
+
+MISSING = "missing"  # the category of a text that is missing
 
 
 class TwoLayerNet(PythonModel):
     """S = max(0, X W1 + b1) W2 + b2, the class of the highest score, and softmax(S)."""
 
     def load_context(self, context: Any) -> None:
-        """Read the weights, the training mean and the names of the classes."""
+        """Read the weights, the preprocessing and the names of the classes."""
         with np.load(context.artifacts["model"], allow_pickle=False) as file:
             self.arrays = {key: file[key] for key in file.files}
+        self.columns = json.loads(str(self.arrays["columns"])) if "columns" in self.arrays else None
 
-    def predict(
-        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Classify images.
+    # Without type hints: MLflow would check `model_input` by them.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Classify raw inputs.
 
         Args:
-            context: of MLflow; not used.
+            context: from MLflow; not used.
             model_input: images (n, height, width, channels), whole numbers from 0 to the largest
-                pixel value of the data set.
+                pixel value; or rows of numbers (n, …); or a DataFrame with the columns of the
+                training table.
             params: not used.
 
         Returns:
             `class`, a name each (n,), and `probabilities` (n, C), in the order of the classes.
+
+        Raises:
+            ValueError: a column is missing, or has values of the wrong type.
         """
         a = self.arrays
-        rows = model_input.transpose(0, 3, 1, 2).reshape(len(model_input), -1)  # channel planes
-        X = rows.astype(a["W1"].dtype)
-        X /= a["largest"]
-        X -= a["mean"]
+        rows = as_rows(model_input) if self.columns is None else self._encode(model_input)
+        X = self._scale(rows)
         S = np.maximum(X @ a["W1"] + a["b1"], 0) @ a["W2"] + a["b2"]
         odds = np.exp((S - S.max(axis=1, keepdims=True)).astype(np.float64))
         return {
             "class": a["classes"][S.argmax(axis=1)],
             "probabilities": odds / odds.sum(axis=1, keepdims=True),
         }
+
+    def _scale(self, rows: np.ndarray) -> np.ndarray:
+        """Return X (n, D), computed as for training (`pipeline.data.dataset.Scaler`)."""
+        a, dtype = self.arrays, self.arrays["W1"].dtype
+        if "largest" in a:
+            X: np.ndarray = rows.astype(dtype)
+            X /= a["largest"]
+            X -= a["mean"]
+            return X
+        X = (rows.astype(np.float64) - a["mean"]) / a["scale"]
+        return X.astype(dtype)
+
+    def _encode(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return rows (n, D), encoded as for training (`pipeline.data.encoding`)."""
+        parts = []
+        for column in self.columns or []:
+            name = column["name"]
+            if name not in frame:
+                raise ValueError(f"column {name!r} is missing: give all columns of the table")
+            values = frame[name]
+            if "categories" in column:
+                texts = (
+                    values.astype(object).where(values.notna(), MISSING).map(str).to_numpy(object)
+                )
+                parts.append(texts[:, None] == np.array(column["categories"], object))
+                continue
+            try:
+                numbers = values.astype(np.float64).fillna(column["fill"]).to_numpy()
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"column {name!r} must contain numbers ({error})") from None
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"column {name!r} contains infinity: give finite numbers or none")
+            parts.append(numbers[:, None])
+        return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def as_rows(inputs: np.ndarray) -> np.ndarray:
+    """Return rows (n, D): the channel planes of images, or the values of other items."""
+    if inputs.ndim == 4 and inputs.shape[3] in (1, 3):
+        inputs = inputs.transpose(0, 3, 1, 2)
+    return inputs.reshape(len(inputs), -1)
 
 
 set_model(TwoLayerNet())

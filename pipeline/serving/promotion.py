@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.analysis.choice import ReportError, load_weights, rank, read_config, tabulate, wilson
 from pipeline.analysis.evidence import head_to_head
@@ -54,21 +55,50 @@ def promote(
         check_better(store, run, champion)
     weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
     raw = read_raw(job.data)
-    dtype = weights.W1.dtype
     arrays = {
         **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
         **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
-        "mean": fit_scaler(raw).mean.astype(dtype),
-        "largest": np.array(raw.largest, dtype),
+        **preprocessing_arrays(raw, weights.W1.dtype),
         "classes": np.array(raw.classes),
     }
-    assert raw.image_shape is not None
-    example = as_images(next(raw.val.rows.pieces())[:EXAMPLES], raw.image_shape)
-    return registry.register(name, run["run_id"], arrays, example, card(run, job, raw))
+    return registry.register(name, run["run_id"], arrays, example_of(raw), card(run, job, raw))
+
+
+def preprocessing_arrays(raw: RawDataset, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    """Return the preprocessing in the form that `pipeline.serving.champion` reads."""
+    scaler = fit_scaler(raw)
+    if scaler.name == "pixels":
+        return {"mean": scaler.mean.astype(dtype), "largest": np.array(scaler.largest, dtype)}
+    arrays = {"mean": scaler.mean, "scale": scaler.scale}
+    columns = {} if raw.encoder is None else {"columns": np.array(raw.encoder.to_json())}
+    return arrays | columns
+
+
+def example_of(raw: RawDataset) -> NDArray[Any] | pd.DataFrame:
+    """Return some raw validation rows, as the registered model takes them."""
+    if raw.encoder is not None:
+        examples: pd.DataFrame = raw.encoder.examples
+        return examples
+    rows = next(raw.val.rows.pieces())[:EXAMPLES]
+    rows = rows if rows.dtype == np.uint8 else rows.astype(np.float64)
+    if raw.image_shape is not None:
+        return as_images(rows, raw.image_shape)
+    return rows.reshape(len(rows), *raw.train.rows.shape[1:])
+
+
+def _input_of(raw: RawDataset) -> str:
+    """Describe the input of the registered model."""
+    if raw.encoder is not None:
+        return f"a table with the columns {', '.join(map(str, raw.encoder.examples.columns))}"
+    if raw.scaling == "pixels" and raw.image_shape is not None:
+        shape = ", ".join(map(str, raw.image_shape))
+        return f"images (n, {shape}) of raw pixels, whole numbers from 0 to {raw.largest}"
+    shape = ", ".join(map(str, raw.image_shape or raw.train.rows.shape[1:]))
+    return f"numbers (n, {shape})"
 
 
 def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
-    """Compare two models on their validation images, as the report does.
+    """Compare two models on their validation rows, as the report does.
 
     Raises:
         ReportError: they do not compare, or the champion is not known to be worse.
@@ -91,28 +121,25 @@ def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
 def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
     """What one should know about a model before using it, as Markdown (Mitchell et al., 2019)."""
     values = job.hyperparameters
-    assert raw.image_shape is not None
     low, high = wilson(round(run["best_val_acc"] * run["num_val"]), int(run["num_val"]))
-    height, width, channels = raw.image_shape
     test = "not measured" if pd.isna(run["test_acc"]) else percent(run["test_acc"])
     return "\n".join(
         [
             f"**Two-layer network for {job.data.name}**: {values.hidden_size} hidden units (ReLU), "
             "softmax, trained in NumPy by plain mini-batch SGD.",
             "",
-            f"- Data: {run['num_train']:,} training and {run['num_val']:,} validation images, "
-            f"digest `{run['dataset_digest']}`; pixels {SCALINGS[raw.scaling]}.",
+            f"- Data: {run['num_train']:,} training and {run['num_val']:,} validation rows, "
+            f"digest `{run['dataset_digest']}`; {SCALINGS[raw.scaling]}.",
             f"- Figures: validation accuracy {percent(run['best_val_acc'])} (95 % interval "
             f"{percent(low)} to {percent(high)}; the highest of a sweep is a little too high), "
             f"test accuracy {test}.",
             f"- Hyperparameters: λ={show(values.l2_reg)}, lr={show(values.learning_rate)}, decay "
             f"{show(values.learning_rate_decay)}, batch {values.batch_size}, best epoch "
             f"{run['best_epoch']} of {values.num_epochs}, seed {values.seed}, {values.dtype}.",
-            f"- Input: images (n, {height}, {width}, {channels}) of raw pixels, whole numbers from "
-            f"0 to {raw.largest}. Output: `class` and `probabilities`, in the order "
+            f"- Input: {_input_of(raw)}. Output: `class` and `probabilities`, in the order "
             f"{', '.join(raw.classes)}.",
-            "- Limits: it knows these classes alone and names one of them for any image; its "
-            "probabilities are not calibrated; images unlike the training ones (size, position, "
+            "- Limits: the model names one of these classes for any input; its probabilities are "
+            "not calibrated; inputs unlike the training data (for images: size, position, "
             "brightness) mislead it.",
         ]
     )

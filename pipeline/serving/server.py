@@ -1,6 +1,8 @@
 """The champion behind HTTP: python -m pipeline.serve [--name NAME] [--port 8000].
 
-    POST /invocations  {"inputs": an image (height, width, channels) or several (n, …)}
+    POST /invocations  {"inputs": an image (height, width, channels), or several (n, …)}
+                       {"inputs": a row of numbers (D), or several (n, D)}
+                       {"dataframe_records": [{column: value, …}, …]}, for a model of a table
       → {"predictions": [{"class": …, "probabilities": {class: …}}, …], "model": …}
     GET /              what the model takes and gives
 
@@ -11,10 +13,9 @@ one sentence: {"error": …}, status 400.
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +32,11 @@ from starlette.routing import Route
 
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
+from pipeline.serving.inputs import BadRequestError, InputSpec
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
 
 MAX_BYTES = 1 << 26  # of a request: some 5,000 colour images of 32 × 32 pixels
-NOT_NUMBERS = "inputs must be numbers, and nothing but numbers, in nested lists"
-
-
-class BadRequestError(Exception):
-    """What is wrong with a request, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,7 @@ class Served:
     champion: Champion
     model: Any  # MLflow's pyfunc model
     classes: Sequence[str]
-    image_shape: tuple[int, int, int]  # (height, width, channels)
-    largest: int  # pixel value
+    inputs: InputSpec
 
 
 def load_champion(store: Store, name: str | None) -> Served:
@@ -68,47 +64,22 @@ def load_champion(store: Store, name: str | None) -> Served:
         )
     model = registry.load(champion)
     arrays = model.unwrap_python_model().arrays
-    _, height, width, channels = model.metadata.signature.inputs.inputs[0].shape
     return Served(
         champion=champion,
         model=model,
         classes=arrays["classes"].tolist(),
-        image_shape=(height, width, channels),
-        largest=int(arrays["largest"]),
+        inputs=_input_spec(model, arrays),
     )
 
 
-def as_images(inputs: Any, served: Served) -> NDArray[np.uint8]:
-    """Check what a client has sent, and make it images (n, height, width, channels).
-
-    Raises:
-        BadRequestError: it is no such array of pixels.
-    """
-    try:
-        pixels = np.array(inputs)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise BadRequestError(
-            f"inputs must be numbers in equally long lists ({str(error).partition('.')[0]})"
-        ) from None
-    if pixels.dtype.kind not in "iuf":
-        raise BadRequestError(NOT_NUMBERS)
-    shape = served.image_shape
-    if pixels.shape == shape:
-        pixels = pixels[None]
-    if pixels.shape[1:] != shape or not len(pixels):
-        wanted = ", ".join(map(str, shape))
-        raise BadRequestError(
-            f"inputs have the shape {pixels.shape}: send one image ({wanted}) or several "
-            f"(n, {wanted}), as (height, width, channels)"
-        )
-    if not np.isfinite(pixels).all():
-        raise BadRequestError("inputs hold NaN or infinity: send whole numbers")
-    if (pixels < 0).any() or (pixels > served.largest).any() or (pixels % 1 != 0).any():
-        raise BadRequestError(
-            f"inputs must be raw pixels, whole numbers from 0 to {served.largest}: these go from "
-            f"{pixels.min()} to {pixels.max()}"
-        )
-    return pixels.astype(np.uint8)
+def _input_spec(model: Any, arrays: Mapping[str, NDArray[Any]]) -> InputSpec:
+    """Read what a model takes from its signature and its preprocessing."""
+    inputs = model.metadata.signature.inputs
+    if "columns" in arrays:
+        return InputSpec(columns=tuple(inputs.input_names()))
+    largest = 255 if inputs.inputs[0].type == np.uint8 else None
+    largest = int(arrays["largest"]) if "largest" in arrays else largest
+    return InputSpec(shape=tuple(inputs.inputs[0].shape[1:]), largest=largest)
 
 
 def application(served: Served, hosts: Sequence[str]) -> Starlette:
@@ -119,8 +90,8 @@ def application(served: Served, hosts: Sequence[str]) -> Starlette:
     about = {
         "model": served.champion._asdict(),
         "classes": list(served.classes),
-        "inputs": {"shape": ["n", *served.image_shape], "from": 0, "to": served.largest},
-        "predict": 'POST /invocations {"inputs": …}',
+        "inputs": served.inputs.describe(),
+        "predict": f"POST /invocations {served.inputs.example}",
     }
 
     async def describe(_: Request) -> Response:
@@ -150,21 +121,11 @@ async def _body_of(request: Request) -> bytes:
     return bytes(body)
 
 
-def _inputs_of(body: bytes) -> Any:
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        said = str(error).partition(";")[0]
-        raise BadRequestError(f"the request is no JSON ({said})") from None
-    if not isinstance(request, dict) or set(request) != {"inputs"}:
-        raise BadRequestError('the request must be {"inputs": …}, with no other key')
-    if b"true" in body or b"false" in body:  # NumPy would take them for 1 and 0 among numbers
-        raise BadRequestError(NOT_NUMBERS)
-    return request["inputs"]
-
-
 def _predict(body: bytes, served: Served) -> dict[str, Any]:
-    found = served.model.predict(as_images(_inputs_of(body), served))
+    try:
+        found = served.model.predict(served.inputs.parse(body))
+    except ValueError as error:  # a column has values of the wrong type
+        raise BadRequestError(" ".join(str(error).split())) from error
     predictions = [
         {"class": str(name), "probabilities": dict(zip(served.classes, row, strict=True))}
         for name, row in zip(found["class"], found["probabilities"].tolist(), strict=True)

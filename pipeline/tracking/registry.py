@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 from numpy.typing import NDArray
 
 from pipeline.tracking.errors import STORE_ERRORS, TrackingError, reason, translate_errors
@@ -56,7 +58,7 @@ class Registry:
         name: str,
         run_id: str,
         arrays: Mapping[str, NDArray[Any]],
-        example: NDArray[np.uint8],
+        example: NDArray[Any] | pd.DataFrame,
         card: str,
     ) -> Champion:
         """Register the model of a run as a new version, and make this version the champion.
@@ -65,10 +67,10 @@ class Registry:
             name: of the registered model, which is created if necessary.
             run_id: of the run, which receives the files of the model as artifacts.
             arrays: the content of `model.npz`, which `pipeline.serving.champion` reads.
-            example: images (n, height, width, channels) that MLflow's UI shows as an example.
+            example: some inputs that MLflow's UI shows: an array (n, …), or a table with named
+                columns.
             card: the description of the model, in Markdown.
         """
-        pixels = TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]))
         outputs = [
             TensorSpec(np.dtype(str), (-1,), "class"),
             TensorSpec(np.dtype(np.float64), (-1, len(arrays["classes"])), "probabilities"),
@@ -79,9 +81,11 @@ class Registry:
                 Path(folder, "artifacts", "model"),
                 python_model=str(CODE),
                 artifacts={"model": str(Path(folder, "model.npz"))},
-                signature=ModelSignature(Schema([pixels]), Schema([*outputs])),
+                signature=ModelSignature(_input_schema(example), Schema([*outputs])),
                 input_example=example,
-                pip_requirements=[f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}"],
+                pip_requirements=[
+                    f"{library.__name__}=={library.__version__}" for library in (mlflow, np, pd)
+                ],
             )
             self._store.log_artifacts(run_id, Path(folder, "artifacts"))
         try:
@@ -111,6 +115,14 @@ class Registry:
                 f"could not load {address} ({reason(error)}): promote a model again with "
                 "python -m pipeline.promote --force"
             ) from error
+
+
+def _input_schema(example: NDArray[Any] | pd.DataFrame) -> Schema:
+    """Describe the input: an array of any length, or columns of any type that may be missing."""
+    if isinstance(example, pd.DataFrame):
+        anything = AnyType()  # type: ignore[no-untyped-call]
+        return Schema([ColSpec(anything, str(name), required=False) for name in example.columns])
+    return Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))])
 
 
 def _as_champion(version: ModelVersion) -> Champion:
