@@ -6,7 +6,7 @@ SETUP := $(VENV)/.complete
 BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-pythons test-lowest test-debian lint schema docs ui serve bench \
+.PHONY: help setup sweep test test-pythons test-lowest test-debian lint schema wheel docs ui serve bench \
   torture mutants cluster-demo clean
 
 help: ## list the commands
@@ -60,8 +60,12 @@ lint: $(SETUP) ## check format, style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-schema: $(SETUP) ## write conf/schema.json, which editors use to complete and check conf/*.yaml
+schema: $(SETUP) ## write conf/schema.json, with which editors check conf/*.yaml, and docs/reference.md
 	$(BIN)/python -m pipeline.schema
+	$(BIN)/python docs/reference.py
+
+wheel: $(SETUP) ## build the wheel and the source archive in dist/
+	$(BIN)/python -m hatchling build
 
 docs: .venv-docs/.complete ## build the documentation as a website in outputs/site
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict

@@ -144,7 +144,7 @@ class LauncherConfig:
         Field(
             min_length=1,
             description="joblib: train on this machine; dask: on the workers of a cluster "
-            "(docs/cluster.md)",
+            "(docs/guide/clusters.md)",
         ),
     ]
     scheduler: Annotated[

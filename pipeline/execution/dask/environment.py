@@ -14,8 +14,8 @@ from pipeline.paths import PACKAGE
 REMEDIES = {  # what to do if a worker differs from the sweep's machine in a property
     "pipeline/": "start it again from the same checkout",
     "NumPy": "install the same requirements.lock there",
-    "BLAS": "set OPENBLAS_CORETYPE on all machines to the same kernels (docs/cluster.md)",
-    "NumPy's kernels": "set NPY_DISABLE_CPU_FEATURES on all machines (docs/cluster.md)",
+    "BLAS": "set OPENBLAS_CORETYPE on all machines to the same kernels (docs/guide/clusters.md)",
+    "NumPy's kernels": "set NPY_DISABLE_CPU_FEATURES on all machines (docs/guide/clusters.md)",
 }
 
 

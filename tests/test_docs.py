@@ -1,0 +1,33 @@
+"""The documentation agrees with the project."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from pipeline.paths import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def test_reference_lists_the_current_configuration() -> None:
+    text = runpy.run_path(str(ROOT / "docs" / "reference.py"))["text"]()
+    assert (ROOT / "docs" / "reference.md").read_text() == text, "run make schema"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_images_of_a_page_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    local = [target for target in targets if not target.startswith("http")]
+    missing = [target for target in local if not (page.parent / target).exists()]
+    assert missing == []
+
+
+def test_readme_names_no_make_target_that_does_not_exist() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:    |`)make ([a-z-]+)", (ROOT / "README.md").read_text())
+    assert named
+    assert set(named) <= set(targets)
