@@ -93,7 +93,7 @@ def serve(
         torch.set_num_threads(variant.threads)
     data = random_data(D, 2_000 if quick else 10_000)
     jobs = grid((8, 16) if quick else (32, 64, 128, 256))
-    (wave,) = plan_waves(jobs, D, CLASSES, variant.processes, sys.maxsize)
+    (wave,) = plan_waves(jobs, D, CLASSES, variant.processes, sys.maxsize, threads=False)
     step = MAKERS[variant.maker](data, [jobs[i] for i in sorted(wave[shard].jobs)])
     with threadpool_limits(variant.threads):
         step()

@@ -34,7 +34,7 @@ MEMORY_SHARE = 0.6  # of the free memory, unless hydra.launcher.max_memory is se
 class Resources:
     """What a backend may use at a time."""
 
-    cores: int  # shards that train at the same time
+    cores: int  # threads that train at the same time
     memory: int | None = None  # bytes for data and weights; None: `MEMORY_SHARE` of what is free
 
     def memory_for_weights(self, data: Dataset) -> int:

@@ -39,7 +39,9 @@ def describe(
     cores = resources.cores
     waves = plan_waves(jobs, D, C, cores, resources.memory_for_weights(data))
     populations = {job.batches for job in jobs}
-    stacks = sum(len(group_into_stacks([jobs[i] for i in s.jobs], data)) for w in waves for s in w)
+    stacks = sum(
+        len(group_into_stacks([jobs[i] for i in s.jobs], data, s.threads)) for w in waves for s in w
+    )
     data_bytes = data.X_train.nbytes + data.X_val.nbytes
     weights = max(sum(model_bytes(jobs[i], D, C) for s in w for i in s.jobs) for w in waves)
     cost = sum(
@@ -97,11 +99,12 @@ def _seconds(
     images = len(data.y_train) + len(data.y_val) / 3  # without gradients: a third of the work
     total = 0.0
     for wave in waves:
-        busy = [0.0] * cores
+        busy = [0.0] * (cores // wave[0].threads)
         for shard in wave:
-            busy[busy.index(min(busy))] += sum(
+            one_thread = sum(
                 jobs[i].num_epochs * images * per_image[jobs[i].hidden_size] for i in shard.jobs
             )
+            busy[busy.index(min(busy))] += one_thread / shard.threads
         total += max(busy)
     return total
 

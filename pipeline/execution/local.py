@@ -36,13 +36,13 @@ log = logging.getLogger("pipeline")
 
 
 class LocalBackend:
-    """Trains the shards of a plan in worker processes, each with one BLAS thread."""
+    """Trains the shards of a plan in worker processes, in which BLAS uses one thread."""
 
     def __init__(self, cores: int, memory: int | None = None) -> None:
         """Set the limits.
 
         Args:
-            cores: shards that train at the same time.
+            cores: threads that train at the same time.
             memory: bytes for data and weights; None: a share of what is free.
         """
         self.resources = Resources(cores, memory)

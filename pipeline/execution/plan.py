@@ -2,14 +2,14 @@
 
 Jobs that share every mini-batch form a population. Jobs are distributed over *waves*, which are
 trained one after another because their weights must fit the memory. The models of a wave that
-belong to one population are divided into *shards*, and each shard is trained by one core. The plan
-does not influence the numbers of any model.
+belong to one population are divided into *shards*. Each shard is trained by a process with one or
+more threads. The plan does not influence the numbers of any model.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,27 +17,42 @@ import psutil
 
 from pipeline.config import Hyperparameters
 from pipeline.errors import ConfigError
+from pipeline.nn.cost import prediction_cost, serial_share
+
+THREAD_OVERHEAD = 1.05  # the time of a shard with several threads, relative to a perfect division
+MIN_STEP_COST = 50_000_000  # multiply-adds of a step for each thread, about 1 ms
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """Models of one population that one core trains."""
+    """Models of one population that one process trains."""
 
     jobs: tuple[int, ...]  # indices into the list of jobs
-    work: int  # Σ hidden units × epochs, which is proportional to the multiply-adds
+    work: float  # Σ hidden units × epochs of the busiest thread, in proportion to the time
+    threads: int = 1  # equal for all shards of a wave
 
 
 def plan_waves(
-    jobs: Sequence[Hyperparameters], D: int, C: int, cores: int, memory: int
+    jobs: Sequence[Hyperparameters],
+    D: int,
+    C: int,
+    cores: int,
+    memory: int,
+    *,
+    threads: bool = True,
 ) -> list[list[ShardPlan]]:
     """Divide jobs on the same data and dtype into waves of shards.
+
+    If the shards of single threads would leave cores idle, several threads share a shard.
 
     Args:
         jobs: what to train.
         D: features of an image.
         C: classes.
-        cores: shards that train at the same time. A population has at most so many shards per wave.
+        cores: threads that train at the same time. Each population of a wave has at most as many
+            shards.
         memory: bytes for the weights of a wave. A model that needs more is a wave of its own.
+        threads: whether a shard may have several threads.
 
     Returns:
         The waves in their order, each with its longest shards first.
@@ -52,7 +67,7 @@ def plan_waves(
             free = memory
         waves[-1].append(i)
         free -= size
-    return [_plan_shards(jobs, wave, cores) for wave in waves]
+    return [_plan_shards(jobs, wave, D, C, cores, threads) for wave in waves]
 
 
 def model_bytes(job: Hyperparameters, D: int, C: int) -> int:
@@ -76,25 +91,83 @@ def check_size(job: Hyperparameters, D: int, C: int) -> None:
 
 
 def _plan_shards(
-    jobs: Sequence[Hyperparameters], wave: Iterable[int], cores: int
+    jobs: Sequence[Hyperparameters],
+    wave: Iterable[int],
+    D: int,
+    C: int,
+    cores: int,
+    threads: bool,
 ) -> list[ShardPlan]:
-    """Divide each population of a wave: the longest jobs first, each to the least loaded shard."""
+    """Divide the populations of a wave into shards, with the number of threads that ends first."""
     populations = defaultdict(list)
     for i in wave:
         populations[jobs[i].batches].append(i)
-    shards = []
-    for members in populations.values():
-        shard_jobs: list[list[int]] = [[] for _ in range(cores)]
-        loads = [0] * cores
+    groups = list(populations.values())
+    best = _divide(jobs, groups, D, cores, 1)
+    ideal = sum(shard.work for shard in best) / cores
+    if not threads or _duration(best, cores) <= THREAD_OVERHEAD * ideal:
+        return best
+    for count in _thread_counts(jobs, groups, D, C, cores):
+        plan = _divide(jobs, groups, D, cores // count, count)
+        if _duration(plan, cores // count) < _duration(best, cores // best[0].threads):
+            best = plan
+    return best
+
+
+def _thread_counts(
+    jobs: Sequence[Hyperparameters], groups: Sequence[Sequence[int]], D: int, C: int, cores: int
+) -> Iterator[int]:
+    """Numbers of threads that have enough to do in each step of every population."""
+    step = min(
+        sum(jobs[i].batch_size * prediction_cost(jobs[i].hidden_size, 2 * D, 3 * C) for i in group)
+        for group in groups
+    )
+    limit = min(cores, step // MIN_STEP_COST)
+    count = 2
+    while count < limit:
+        yield count
+        count *= 2
+    if limit > 1:
+        yield limit
+
+
+def _divide(
+    jobs: Sequence[Hyperparameters],
+    groups: Sequence[Sequence[int]],
+    D: int,
+    shards: int,
+    threads: int,
+) -> list[ShardPlan]:
+    """Divide each population into shards: the longest jobs first, each to the least loaded one."""
+    plans = []
+    for members in groups:
+        shard_jobs: list[list[int]] = [[] for _ in range(shards)]
+        loads = [0] * shards
         for i in sorted(members, key=lambda i: -_work(jobs[i])):
             least = loads.index(min(loads))
             shard_jobs[least].append(i)
             loads[least] += _work(jobs[i])
-        shards += [
-            ShardPlan(tuple(one), load) for one, load in zip(shard_jobs, loads, strict=True) if one
-        ]
-    return sorted(shards, key=lambda shard: -shard.work)
+        for one, load in zip(shard_jobs, loads, strict=True):
+            if one and threads == 1:
+                plans.append(ShardPlan(tuple(one), load))
+            elif one:
+                longest = max(_serial_work(jobs[i], D, threads) for i in one)
+                work = THREAD_OVERHEAD * max(load / threads, longest)
+                plans.append(ShardPlan(tuple(one), work, threads))
+    return sorted(plans, key=lambda shard: -shard.work)
+
+
+def _duration(shards: Sequence[ShardPlan], processes: int) -> float:
+    """The time of a wave: each process trains the next shard as soon as it is free."""
+    busy = [0.0] * processes
+    for shard in shards:
+        busy[busy.index(min(busy))] += shard.work
+    return max(busy)
 
 
 def _work(job: Hyperparameters) -> int:
     return job.hidden_size * job.num_epochs
+
+
+def _serial_work(job: Hyperparameters, D: int, threads: int) -> float:
+    return _work(job) * serial_share(job.hidden_size, D, job.momentum, threads)

@@ -30,6 +30,7 @@ class ShardTrainer:
         checkpoints: Checkpoints,
         metrics: SharedMetrics,
         until: int | None = None,
+        threads: int = 1,
     ) -> None:
         """Prepare to train.
 
@@ -40,10 +41,12 @@ class ShardTrainer:
             checkpoints: the folder of the checkpoints.
             metrics: where each epoch is published.
             until: the epoch after which training pauses, with each model in its checkpoint.
+            threads: the threads that share each training step.
         """
         self.failures: dict[int, str] = {}
         self._jobs, self._checkpoint_names, self._data = jobs, checkpoint_names, data
         self._checkpoints, self._metrics, self._until = checkpoints, metrics, until
+        self._threads = threads
         self._ended: set[int] = set()
         self._unsaved: dict[int, Checkpoint] = {}  # results that are not on the disk yet
         self._schedule_checkpoint()
@@ -75,7 +78,7 @@ class ShardTrainer:
         try:
             jobs = [self._jobs[i] for i in indices]
             stopped, due = self._metrics.stopped, self._checkpoint_is_due
-            for event in train(jobs, self._data, saved, stopped, due, self._until):
+            for event in train(jobs, self._data, saved, stopped, due, self._until, self._threads):
                 self._handle(indices[event.model], event)
         except Exception:
             left = [i for i in indices if i not in self._ended]

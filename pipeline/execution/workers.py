@@ -53,7 +53,7 @@ def train_wave(
     cores: int,
     until: int | None = None,
 ) -> dict[int, str]:
-    """Train shards side by side, each in a process with one BLAS thread.
+    """Train shards side by side, each in a process with the threads of its plan. BLAS uses one.
 
     A single shard is trained in the calling thread. A model resumes from its checkpoint if there
     is one, and its result is written as a checkpoint.
@@ -65,13 +65,14 @@ def train_wave(
         data: shared by `share_dataset` if there is more than one shard.
         checkpoints: the folder of the checkpoints.
         metrics: where the workers publish each epoch.
-        cores: shards that train at the same time.
+        cores: threads that train at the same time.
         until: the epoch after which training pauses; None: train to the end.
 
     Returns:
         The traceback or the reason of each job that failed, by its index.
     """
-    with _worker_pool(min(cores, len(shards))) as pool:
+    threads = shards[0].threads
+    with _worker_pool(min(cores // threads, len(shards))) as pool:
         failures = pool(
             delayed(_train_shard)(
                 {i: jobs[i] for i in shard.jobs},
@@ -80,6 +81,7 @@ def train_wave(
                 checkpoints,
                 metrics,
                 until,
+                threads,
             )
             for shard in shards
         )
@@ -116,9 +118,10 @@ def _train_shard(
     checkpoints: Checkpoints,
     metrics: SharedMetrics,
     until: int | None,
+    threads: int,
 ) -> dict[int, str]:
     with threadpool_limits(1, "blas"), _training:
-        trainer = ShardTrainer(jobs, checkpoint_names, data, checkpoints, metrics, until)
+        trainer = ShardTrainer(jobs, checkpoint_names, data, checkpoints, metrics, until, threads)
         trainer.train(list(jobs))
         return trainer.failures
 

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.nn.population import tile_columns
+from pipeline.nn.tile import rows_per_block
+
 
 def prediction_cost(hidden_size: Any, D: int, C: int) -> Any:
     """Multiply-adds to predict one image."""
@@ -25,3 +28,15 @@ def training_cost(
     """Multiply-adds to train a model and to evaluate it on the validation split every epoch."""
     one_image = hidden_size * (2 * D + 3 * C)
     return num_epochs * (num_train * one_image + num_val * prediction_cost(hidden_size, D, C))
+
+
+def serial_share(hidden_size: int, D: int, momentum: float, threads: int) -> float:
+    """The share of the time of a model's step that remains with any number of free threads.
+
+    The forward pass of a tile is the work of one thread. The backward pass takes about as long; it
+    can be divided into blocks, unless the model has momentum.
+    """
+    tiles = tile_columns(hidden_size)
+    width = -(-hidden_size // len(tiles))
+    blocks = 1 if momentum else -(-D // rows_per_block(width))
+    return width / hidden_size * (1 + 1 / min(threads, blocks)) / 2

@@ -21,6 +21,11 @@ from pipeline.nn.rates import Rates
 BLOCK_SIZE, MIN_ROWS = 98_304, 384
 
 
+def rows_per_block(width: int) -> int:
+    """Return the number of rows of W1 that form a block in a tile of this width."""
+    return max(MIN_ROWS, BLOCK_SIZE // width)
+
+
 class Block(NamedTuple):
     """A part of W1: all rows of some models, or some rows of one model."""
 
@@ -41,7 +46,7 @@ class Tile:
         """Create the tile of a stack, whose models have these rates."""
         self.weights, self.velocity, self.rates = weights, velocity, rates
         K, D, w = weights.W1.shape
-        size = max(MIN_ROWS, BLOCK_SIZE // w)
+        size = rows_per_block(w)
         self._starts = range(0, D, size)
         self._models_per_block = max(1, BLOCK_SIZE // (D * w)) if size >= D else 1
         self.blocks = [

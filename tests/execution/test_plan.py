@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.execution import plan
 from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.plan import model_bytes, plan_waves
+from pipeline.execution.plan import ShardPlan, model_bytes, plan_waves
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.workers import share_dataset, train_wave
 from pipeline.nn.history import Metrics, Row
@@ -87,6 +88,58 @@ def test_no_shards_waves_or_processes_change_a_bit(
             )
         )
     assert results[0] == results[1] == results[2]
+
+
+def test_few_models_share_all_cores_by_threads(hyper: Hyper) -> None:
+    def shards(cores: int, *sizes: int) -> list[ShardPlan]:
+        jobs = [hyper(hidden_size=h, batch_size=200) for h in sizes]
+        (wave,) = plan_waves(jobs, 3072, 10, cores, PLENTY)
+        return wave
+
+    for sizes in [(1024,), (256,), (512, 512, 512), (1024, 256)]:
+        (shard,) = shards(2, *sizes)
+        assert (shard.threads, len(shard.jobs)) == (2, len(sizes))
+    three = shards(2, 512, 512, 512)[0]
+    assert three.work <= 1.1 * 3 / 2 * shards(1, 512)[0].work
+    assert [shard.threads for shard in shards(16, 512, 512, 512)] == [8, 8]
+
+
+def test_models_that_fill_all_cores_and_small_models_train_with_one_thread(hyper: Hyper) -> None:
+    def threads(sizes: list[int], D: int, cores: int = 2, **values: Any) -> set[int]:
+        jobs = [hyper(hidden_size=h, batch_size=200, **values) for h in sizes]
+        return {shard.threads for shard in plan_waves(jobs, D, 10, cores, PLENTY)[0]}
+
+    assert threads([512] * 4, D=3072) == {1}
+    assert threads([64], D=64) == {1}
+    assert threads([512], D=3072, momentum=0.9) == {1}  # nothing of it can be divided
+    assert threads([1024], D=3072, cores=1) == {1}
+    (wave,) = plan_waves([hyper(hidden_size=1024)], 3072, 10, 2, PLENTY, threads=False)
+    assert [shard.threads for shard in wave] == [1]
+
+
+def test_threads_do_not_change_a_bit(
+    digits: Dataset, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MIN_STEP_COST", 1)
+    jobs = [
+        hyper(hidden_size=600, num_epochs=2, learning_rate=0.05),
+        hyper(hidden_size=16, momentum=0.9, learning_rate=0.1),
+        hyper(hidden_size=16, learning_rate=1e9),
+    ]
+    results = []
+    for cores, threads in [(1, 1), (2, 2)]:
+        folder = tmp_path / f"{cores}"
+        folder.mkdir()
+        checkpoints = Checkpoints(folder, minutes=5)
+        board = SharedMetrics(folder / "board", len(jobs), 3)
+        (wave,) = plan_waves(jobs, 64, 10, cores, PLENTY)
+        assert [shard.threads for shard in wave] == [threads]
+        assert train_wave(wave, jobs, NAMES, digits, checkpoints, board, cores) == {}
+        curves = [[row.metrics for row, _ in board.read(i, 0)] for i in range(2)]
+        best = [checkpoints.read(name).best for name in NAMES[:2]]
+        results.append((curves, [[array.tobytes() for array in params] for params in best]))
+        assert [outcome for _, outcome in board.read(2, 0)] == ["diverged"]
+    assert results[0] == results[1]
 
 
 def test_only_the_model_that_raises_fails(

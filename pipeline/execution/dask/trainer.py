@@ -91,7 +91,8 @@ class DaskTrainer:
         workers = len(self._scheduler.workers() or ())
         count = max(MIN_SHARDS, SHARDS_PER_WORKER * workers, len(jobs) // MAX_JOBS)
         D, C = self._plan.data.X_train.shape[1], len(self._plan.data.classes)
-        (wave,) = plan_waves([job.hyperparameters for job in jobs], D, C, count, sys.maxsize)
+        hyperparameters = [job.hyperparameters for job in jobs]
+        (wave,) = plan_waves(hyperparameters, D, C, count, sys.maxsize, threads=False)
         for shard in wave:
             members = [jobs[i] for i in shard.jobs]
             yield RemoteShard(str(members[0].number), members)
