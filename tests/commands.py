@@ -1,0 +1,61 @@
+"""Run the project's commands as a user does: in a process of their own, outside the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.tracking.store import Store
+
+
+def run(
+    outputs: Path,
+    *arguments: str,
+    module: str = "pipeline",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end.
+
+    Args:
+        outputs: its PIPELINE_OUTPUTS.
+        arguments: its command line.
+        module: what `python -m` runs.
+        cwd: the working directory; None: the folder that holds `outputs`.
+        env: further environment variables.
+    """
+    outputs.parent.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd or outputs.parent,
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)} | dict(env or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def succeed(outputs: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command that must succeed."""
+    done = run(outputs, *arguments, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def report_of(outputs: Path, sweep: str = "latest") -> dict[str, Any]:
+    """The content of report.json, which must be strict JSON."""
+    text = (outputs / "reports" / sweep / "report.json").read_text()
+    report: dict[str, Any] = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    return report
+
+
+def store_of(outputs: Path) -> Store:
+    """The default store of an outputs folder."""
+    return Store(f"sqlite:///{outputs}/mlflow.db")
