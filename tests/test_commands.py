@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +12,21 @@ import yaml
 
 from pipeline.paths import ROOT
 from pipeline.tracking import queries
-from pipeline.tracking.store import Store
+from tests.commands import report_of, run, store_of, succeed
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 CIFAR10 = os.environ.get("CIFAR10_DIR", "")
 
 
-def run(outputs: Path, *args: str, module: str = "pipeline") -> subprocess.CompletedProcess[str]:
-    """A command, from a directory that is not the checkout."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *args],
-        cwd=outputs.parent,
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def report_of(outputs: Path, sweep: str = "latest") -> dict[str, Any]:
-    text = (outputs / "reports" / sweep / "report.json").read_text()
-    report: dict[str, Any] = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-    return report
-
-
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A sweep of six jobs: two finish, two diverge, two cannot be."""
+    """A sweep of six jobs: two finish, two diverge and two have an invalid value."""
     outputs = tmp_path_factory.mktemp("swept") / "outputs"
     values = ["hidden_size=16,32,0", "learning_rate=0.3,1e9", "num_epochs=6"]
     return outputs, run(outputs, "-m", *values)
 
 
-def test_a_sweep_reports_what_finished_diverged_and_failed(swept: tuple[Path, Any]) -> None:
+def test_report_counts_finished_diverged_and_failed_jobs(swept: tuple[Path, Any]) -> None:
     outputs, done = swept
     assert done.returncode == 1
     assert "hidden_size must be a whole number of at least 1, not 0" in done.stderr
@@ -69,7 +48,7 @@ def test_a_sweep_reports_what_finished_diverged_and_failed(swept: tuple[Path, An
 
 def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_path: Path) -> None:
     outputs, _ = swept
-    store = Store(f"sqlite:///{outputs}/mlflow.db")
+    store = store_of(outputs)
     sweep = queries.find_sweep(store)
     assert sweep.command.startswith("python -m pipeline -m hidden_size=16,32,0")
     runs = queries.sweep_runs(store, sweep)
@@ -103,7 +82,7 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     assert names == written | drawn
 
 
-def test_the_report_is_written_again_to_the_same_bytes(swept: tuple[Path, Any]) -> None:
+def test_report_is_rewritten_to_the_same_bytes(swept: tuple[Path, Any]) -> None:
     outputs, _ = swept
     folder = (outputs / "reports" / "latest").resolve()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -112,14 +91,14 @@ def test_the_report_is_written_again_to_the_same_bytes(swept: tuple[Path, Any]) 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_sweep_that_does_not_exist_is_one_sentence(swept: tuple[Path, Any]) -> None:
+def test_unknown_sweep_is_refused_in_one_sentence(swept: tuple[Path, Any]) -> None:
     done = run(swept[0], "--sweep", "nowhere", module="pipeline.report")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "there is no sweep 'nowhere'" in done.stderr
 
 
-def test_one_model_trains_alone(swept: tuple[Path, Any]) -> None:
+def test_single_run_equals_the_same_job_of_a_sweep(swept: tuple[Path, Any]) -> None:
     outputs, _ = swept
     values = ["hidden_size=16", "learning_rate=0.3", "num_epochs=6"]
     done = run(outputs, *values, "tracking.reuse=false")
@@ -151,7 +130,7 @@ def test_one_model_trains_alone(swept: tuple[Path, Any]) -> None:
         (["-m", "learning_rate=1e9,1e10"], "No model to choose"),
     ],
 )
-def test_what_cannot_be_is_said_without_a_traceback(
+def test_error_is_explained_without_a_traceback(
     swept: tuple[Path, Any], overrides: list[str], said: str
 ) -> None:
     done = run(swept[0], *overrides)
@@ -160,7 +139,7 @@ def test_what_cannot_be_is_said_without_a_traceback(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
     done = run(tmp_path / "out", "-m", "experiment=digits", "hydra.launcher.dry_run=true")
     assert done.returncode == 0, done.stderr
     for part in ("64 jobs", "2 shards" if os.cpu_count() == 2 else "shards", "FLOPs", "time:"):
@@ -168,9 +147,8 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "mlflow.db").exists()
 
 
-def test_help_explains_every_value() -> None:
-    command = [sys.executable, "-m", "pipeline", "--help"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+def test_help_explains_every_value(tmp_path: Path) -> None:
+    text = succeed(tmp_path, "--help").stdout
     values = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
     for key in values:
         if key not in ("defaults", "hydra", "tracking"):
@@ -181,7 +159,7 @@ def test_help_explains_every_value() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")))
-def test_a_saved_experiment_opens_with_its_command_and_its_number_of_jobs(path: Path) -> None:
+def test_saved_experiment_opens_with_its_command_and_number_of_jobs(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
     assert head[0] == "# @package _global_"  # Hydra reads its header from the first line alone
     assert head[1].startswith(f"# python -m pipeline -m experiment={path.stem}")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.nn.stack import Stack
 from pipeline.selection import selection_key
 from pipeline.tracking import queries
+from tests import commands
 from tests.conftest import forbid_training, job, kept, next_sweep, statuses, train
 
 pytestmark = pytest.mark.usefixtures("outputs")
@@ -191,17 +189,8 @@ def test_the_plan_counts_what_halving_leaves(specs: list[JobSpec]) -> None:
 
 
 def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=8,16", "num_epochs=4"),
-            *("learning_rate=0.3,0.01", "hydra.launcher.halving.factor=2"),
-        ],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    values = ("hidden_size=8,16", "num_epochs=4", "learning_rate=0.3,0.01")
+    done = commands.succeed(outputs, "-m", *values, "hydra.launcher.halving.factor=2")
     assert "4 jobs: 1 finished, 3 halted" in done.stdout
     text = (outputs / "reports" / "latest" / "report.md").read_text()
     assert "## Halted jobs" in text
@@ -210,15 +199,6 @@ def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
 
 
 def test_bad_values_are_refused_in_a_sentence(outputs: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=8"),
-            "hydra.launcher.halving={factor: 1.5, min_epochs: 1}",
-        ],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = commands.run(outputs, "-m", "hidden_size=8", "hydra.launcher.halving.factor=1.5")
     assert done.returncode == 1
     assert "halving.factor must be a whole number of at least 2 or null, not 1.5" in done.stderr

@@ -1,10 +1,7 @@
-"""The population launcher against Hydra's own: same configurations, same bits, same files."""
+"""The population launcher gives the configurations, bits and files of Hydra's own launchers."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +18,9 @@ import pipeline.app  # noqa: F401 (registers what conf/ refers to)
 from hydra_plugins.population._compose import Composer
 from pipeline.paths import ROOT
 from pipeline.tracking import queries
-from pipeline.tracking.store import Store
+from tests.commands import run, store_of, succeed
 
-# Two sizes, one rate that diverges, two epochs that end at different times, two seeds.
+# Two sizes, two rates of which one diverges, two numbers of epochs, two seeds.
 SWEEP = ["hidden_size=8,16", "learning_rate=0.3,1e9", "num_epochs=2,3", "seed=0,1"]
 FOUR = ["hidden_size=8,16", "learning_rate=0.3,1e9", "num_epochs=3", "seed=0"]
 
@@ -34,9 +31,9 @@ def loader() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
-def test_a_grid_is_composed_to_what_hydra_itself_composes(loader: ConfigLoader) -> None:
+def test_composer_gives_the_configurations_of_hydra(loader: ConfigLoader) -> None:
     master = loader.load_configuration("config", ["hydra.verbose=true"], RunMode.MULTIRUN)
-    folder = master.hydra.sweep.dir  # holds the time, which is that of the sweep for all jobs
+    folder = master.hydra.sweep.dir  # contains the time when the sweep started
     composer = Composer(loader, master)
     for overrides in (
         ["hidden_size=16", "l2_reg=1e-3"],
@@ -54,11 +51,9 @@ def test_a_grid_is_composed_to_what_hydra_itself_composes(loader: ConfigLoader) 
         assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(theirs), overrides
         assert OmegaConf.is_struct(ours) == OmegaConf.is_struct(theirs)
         assert ours.hydra.sweep.dir == theirs.hydra.sweep.dir == folder
-        sweep = "hydra.sweep.dir"  # holds the time: the same for all jobs
-        assert OmegaConf.select(ours, sweep) == OmegaConf.select(theirs, sweep)
 
 
-def test_an_unknown_key_is_refused_as_hydra_refuses_it(loader: ConfigLoader) -> None:
+def test_unknown_key_is_refused_as_by_hydra(loader: ConfigLoader) -> None:
     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
     composer = Composer(loader, master)
     composer.compose(["hidden_size=16"])
@@ -66,42 +61,35 @@ def test_an_unknown_key_is_refused_as_hydra_refuses_it(loader: ConfigLoader) -> 
         composer.compose(["hiden_size=16"])
 
 
-def sweep(outputs: Path, *overrides: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def sweep(outputs: Path, *overrides: str) -> Path:
     """Run a sweep by its command; returns its folder."""
     before = set((outputs / "multirun").glob("*"))
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "-m", "tracking.reuse=false", *overrides],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    succeed(outputs, "-m", "tracking.reuse=false", *overrides)
     (folder,) = set((outputs / "multirun").glob("*")) - before
-    return folder, done
+    return folder
 
 
 def measured(outputs: Path, folder: Path) -> dict[str, object]:
-    """All that the sweep's runs hold, by the values that were swept."""
-    store = Store(f"sqlite:///{outputs}/mlflow.db")
+    """Status, outcome, curves and weights of the runs of a sweep, by name and epochs."""
+    store = store_of(outputs)
     result = {}
-    for _, run in queries.sweep_runs(store, queries.find_sweep(store, folder.name)).iterrows():
+    for _, row in queries.sweep_runs(store, queries.find_sweep(store, folder.name)).iterrows():
         weights = None
-        if run["tags.outcome"] == "finished":
-            with np.load(store.download_artifact(run["run_id"], "weights.npz", folder)) as file:
+        if row["tags.outcome"] == "finished":
+            with np.load(store.download_artifact(row["run_id"], "weights.npz", folder)) as file:
                 weights = {name: file[name].tobytes() for name in file}
         names = ["train_loss", "train_acc", "val_loss", "val_acc", "best_val_acc", "best_epoch"]
-        curves = queries.curves(store, run["run_id"], names).to_json(double_precision=15)
-        key = f"{run['name']} {run['params.num_epochs']}"
-        result[key] = (run["status"], run["tags.outcome"], curves, weights)
+        curves = queries.curves(store, row["run_id"], names).to_json(double_precision=15)
+        key = f"{row['name']} {row['params.num_epochs']}"
+        result[key] = (row["status"], row["tags.outcome"], curves, weights)
     return result
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sweep by the population launcher: all outputs, and its folder."""
+    """The outputs and the folder of the sweep with the population launcher."""
     outputs = tmp_path_factory.mktemp("launchers") / "outputs"
-    folder, done = sweep(outputs, *SWEEP)
-    assert done.returncode == 0, done.stderr
+    folder = sweep(outputs, *SWEEP)
     return outputs, folder
 
 
@@ -112,28 +100,24 @@ def test_every_launcher_gives_the_same_bits(
     together: tuple[Path, Path], launcher: str, values: list[str]
 ) -> None:
     outputs, folder = together
-    other, done = sweep(outputs, *values, f"hydra/launcher={launcher}")
-    assert done.returncode == 0, done.stderr
+    other = sweep(outputs, *values, f"hydra/launcher={launcher}")
     expected, got = measured(outputs, folder), measured(outputs, other)
     assert len(got) == (16 if values is SWEEP else 4)
     assert {outcome for _, outcome, _, _ in got.values()} == {"finished", "diverged"}
     assert got == {key: expected[key] for key in got}
 
 
-def test_shards_waves_and_order_change_no_bit(together: tuple[Path, Path]) -> None:
+def test_shards_waves_and_job_order_change_no_bit(together: tuple[Path, Path]) -> None:
     outputs, folder = together
     options = ["hydra.launcher.shards=3", "hydra.launcher.max_memory=1e-4"]
-    other, done = sweep(outputs, *reversed(SWEEP), *options)
-    assert done.returncode == 0, done.stderr
+    other = sweep(outputs, *reversed(SWEEP), *options)
     assert measured(outputs, other) == measured(outputs, folder)
 
 
-def test_a_job_leaves_what_hydra_itself_leaves(together: tuple[Path, Path]) -> None:
+def test_job_folder_equals_that_of_hydra(together: tuple[Path, Path]) -> None:
     outputs, _ = together
-    other, done = sweep(outputs, *SWEEP[:1], "num_epochs=1", "hydra/launcher=basic")
-    assert done.returncode == 0, done.stderr
-    ours, done = sweep(outputs, *SWEEP[:1], "num_epochs=1")
-    assert done.returncode == 0, done.stderr
+    other = sweep(outputs, *SWEEP[:1], "num_epochs=1", "hydra/launcher=basic")
+    ours = sweep(outputs, *SWEEP[:1], "num_epochs=1")
     for number in ("0", "1"):
         job, twin = ours / number, other / number
         assert sorted(path.relative_to(job) for path in job.rglob("*")) == sorted(
@@ -152,17 +136,9 @@ def test_a_job_leaves_what_hydra_itself_leaves(together: tuple[Path, Path]) -> N
 
 
 @pytest.mark.parametrize("sweeper", ["grid", "optuna"])
-def test_a_folder_that_cannot_be_written_is_a_sentence(outputs: Path, sweeper: str) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=4,8", "num_epochs=1"),
-            *(f"hydra/sweeper={sweeper}", "hydra.sweep.dir=/proc/none"),
-        ],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_unwritable_sweep_folder_is_explained_in_one_sentence(outputs: Path, sweeper: str) -> None:
+    values = ("hidden_size=4,8", "num_epochs=1", f"hydra/sweeper={sweeper}")
+    done = run(outputs, "-m", *values, "hydra.sweep.dir=/proc/none")
     assert done.returncode == 1
     assert "the folder of the sweep cannot be written" in done.stderr
     assert "Traceback" not in done.stderr

@@ -30,7 +30,7 @@ from pipeline.search.space import as_overrides
 from pipeline.search.study import Study
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
-from tests.test_commands import report_of
+from tests.commands import report_of
 
 NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
 LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]

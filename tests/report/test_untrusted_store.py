@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,11 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.paths import ROOT
 from pipeline.report.report import write_report
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Point
 from pipeline.tracking.store import Store
+from tests.commands import succeed
 
 HOSTILE_EXPERIMENT = "../../<script>alert(1)</script> | `x` '; DROP TABLE runs"
 
@@ -31,18 +28,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of a sweep whose experiment would like to lie elsewhere, and to be markup."""
     outputs = tmp_path_factory.mktemp("hostile") / "outside" / "outputs"
     value = '"' + HOSTILE_EXPERIMENT.replace('"', r"\"") + '"'
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pipeline", "-m", "hidden_size=4,8", "num_epochs=1"),
-            *("learning_rate=1", "hydra.launcher.shards=1", f"tracking.experiment={value}"),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    jobs = ("hidden_size=4,8", "num_epochs=1", "learning_rate=1", "hydra.launcher.shards=1")
+    succeed(outputs, "-m", *jobs, f"tracking.experiment={value}")
     return outputs
 
 
