@@ -51,7 +51,7 @@ def main() -> None:
     from pipeline import __main__ as app
     from pipeline.execution import local
     from pipeline.execution import run as sweep
-    from pipeline.report import report
+    from pipeline.report import write
     from pipeline.session import Session
     from pipeline.tracking.store import Store
 
@@ -66,7 +66,7 @@ def main() -> None:
     phases.time("training", local, "train_wave")
     for name in STORE_CALLS:
         phases.time("tracking", Store, name)
-    phases.time("report", report, "write_report")
+    phases.time("report", write, "write_report")
     try:
         app.main()
     finally:

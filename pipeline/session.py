@@ -273,11 +273,11 @@ def _check_tracking(hydra_config: DictConfig) -> None:
 def _write_report(store: Store, sweep: Sweep) -> bool:
     """Write and print the report; returns whether it chose a model."""
     from pipeline.execution.workers import stop_workers
-    from pipeline.report.report import summary_lines, write_report
+    from pipeline.report.write import write_report
 
     stop_workers()  # they map the data, which the report reads again
     report = write_report(store, sweep, outputs_dir() / "reports")
-    print(*summary_lines(report), sep="\n")
+    print(*report.lines, sep="\n")
     print(f"All runs: {_ui(store.uri)}/{_RUNS_PAGE.format(sweep.experiment_id)}")
     return report.best is not None
 

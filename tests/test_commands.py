@@ -36,8 +36,8 @@ def test_report_counts_finished_diverged_and_failed_jobs(swept: tuple[Path, Any]
     assert len(report["diverged"]) == 2
     assert len(report["failed"]) == 2
     best = report["best"]
-    assert best["hidden_size"] in (16, 32)
-    assert best["learning_rate"] == 0.3
+    assert best["values"]["hidden_size"] in (16, 32)
+    assert best["values"]["learning_rate"] == 0.3
     low, high = best["val_acc_ci95"]
     assert 0.5 < low < best["val_acc"] < high < 1
     assert 0.5 < best["test_acc"] <= 1

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
 from pipeline.execution.run import dry_run, train_jobs
 from pipeline.hydra_compat import job_config, set_job_config
-from pipeline.report.report import load_libraries
+from pipeline.report.write import load_libraries
 from pipeline.session import plain_values, run_context, tracking_config
 from pipeline.shutdown import reraise_pending_signal
 

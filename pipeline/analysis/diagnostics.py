@@ -1,4 +1,4 @@
-"""The chosen model, looked at: what it confuses, where it looks, and how its training stands."""
+"""Diagnostics of the chosen model: confusion, mistakes, saliency, dead units, update sizes."""
 
 from __future__ import annotations
 
@@ -9,73 +9,55 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.choice import ReportError, read_config
+from pipeline.analysis.intervals import wilson
 from pipeline.data.dataset import Dataset, as_images
-from pipeline.data.load import load
 from pipeline.nn.model import Array, Labels, Params, forward, loss_and_grads
-from pipeline.tracking.store import Store
 
 SHOWN = 8  # most confidently wrong images
 CHUNK = 1000  # images predicted at once
 
 
 class Mistake(NamedTuple):
-    """A validation image that the model takes for another class."""
+    """A validation image that the model assigns to a wrong class."""
 
     number: int  # of the image in the validation split
     label: int
     predicted: int
-    probability: float  # that the model gives the predicted class
+    probability: float  # of the predicted class
     image: NDArray[np.floating]  # (height, width, channels), preprocessed
-    gradient: NDArray[np.floating]  # ∂L/∂x of it, in the same shape
+    gradient: NDArray[np.floating]  # ∂L/∂x of its own loss, in the same shape
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What one model does with the training and validation images."""
+    """Measurements of one model on the training and validation images."""
 
-    train_acc: float  # of the weights of the best epoch, on all training images
-    gap: float  # that minus validation accuracy: the generalisation gap
-    dead: float  # share of hidden units that are 0 on every training image
-    updates: tuple[float, float]  # ‖η ∂L/∂W‖ ÷ ‖W‖ of W1 and W2, in one step on a mini-batch
-    confusion: NDArray[np.int64]  # (C, C) validation images: a row a class, a column a prediction
-    mistakes: list[Mistake]  # the most confident ones, the surest first
-
-
-def diagnose_run(
-    store: Store, run_id: str, weights: Params, epoch: int
-) -> tuple[Diagnostics, Dataset]:
-    """Look at the model of a run, with its data.
-
-    Args:
-        store: holds the run.
-        run_id: of the run.
-        weights: of its best epoch.
-        epoch: the best one.
-
-    Raises:
-        PipelineError: the run's configuration or its images cannot be read.
-    """
-    job = read_config(store, run_id)
-    values = job.hyperparameters
-    data = load(job.data, values.dtype)
-    if weights.W1.shape[1] != data.X_train.shape[1] or weights.W2.shape[2] != len(data.classes):
-        raise ReportError(f"the weights of run {run_id} do not fit the images of {data.name}")
-    learning_rate = values.learning_rate * values.learning_rate_decay ** (epoch - 1)
-    return diagnose(weights, data, learning_rate, values.l2_reg, values.batch_size), data
+    train_acc: float  # of the stored weights, on all training images
+    gap: float  # train_acc − validation accuracy: the generalisation gap
+    dead_units: int  # hidden units that are 0 on every training image
+    hidden_units: int
+    updates: tuple[
+        float, float
+    ]  # ‖η ∂L/∂W‖ ÷ ‖W‖ of W1 and W2, in one step on the first mini-batch
+    confusion: NDArray[
+        np.int64
+    ]  # (C, C) validation images: a row per class, a column per prediction
+    recalls: list[float | None]  # accuracy on each class; None: the class has no validation image
+    recall_ci95: list[tuple[float, float] | None]  # Wilson
+    mistakes: list[Mistake]  # the most confident ones, in descending confidence
 
 
 def diagnose(
     params: Params, data: Dataset, learning_rate: float, l2_reg: float, batch_size: int
 ) -> Diagnostics:
-    """Look at one model (K = 1).
+    """Measure one model (K = 1).
 
     Args:
         params: its weights.
-        data: that it was trained on.
-        learning_rate: η, as it was in its best epoch.
+        data: the data on which it was trained.
+        learning_rate: η in its best epoch.
         l2_reg: λ.
-        batch_size: of the step that `updates` is measured on.
+        batch_size: the size of the mini-batch on which `updates` is measured.
     """
     alive = np.zeros(params.b1.shape[2], np.bool_)
     right = 0
@@ -92,12 +74,16 @@ def diagnose(
     C = len(data.classes)
     confusion = np.bincount(data.y_val * C + guess, minlength=C * C).reshape(C, C)
     train_acc = right / len(data.y_train)
+    per_class = list(zip(confusion.diagonal().tolist(), confusion.sum(1).tolist(), strict=True))
     return Diagnostics(
         train_acc=train_acc,
         gap=train_acc - float(np.trace(confusion)) / len(guess),
-        dead=1 - float(alive.mean()),
+        dead_units=int((~alive).sum()),
+        hidden_units=len(alive),
         updates=_updates(params, data, learning_rate, l2_reg, batch_size),
         confusion=confusion,
+        recalls=[own / total if total else None for own, total in per_class],
+        recall_ci95=[wilson(own, total) if total else None for own, total in per_class],
         mistakes=list(_mistakes(params, data, guess, probability)) if data.image_shape else [],
     )
 

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.analysis.choice import ReportError, load_weights, rank, read_config, tabulate, wilson
-from pipeline.analysis.evidence import head_to_head
+from pipeline.analysis.artifacts import AnalysisError, load_weights, read_config
+from pipeline.analysis.comparison import compare_models
+from pipeline.analysis.intervals import wilson
+from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import Job
 from pipeline.data.dataset import as_images
 from pipeline.data.kinds import read_raw
@@ -23,7 +25,7 @@ from pipeline.data.preprocessing import SCALINGS, fit_scaler
 from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
-from pipeline.report.tables import percent, show
+from pipeline.report.formatting import percent, show
 from pipeline.tracking import queries
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
@@ -101,19 +103,19 @@ def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
     """Compare two models on their validation rows, as the report does.
 
     Raises:
-        ReportError: they do not compare, or the champion is not known to be worse.
+        AnalysisError: they do not compare, or the champion is not known to be worse.
     """
     label = f"version {champion.version} of {champion.name}, the {ALIAS} so far"
     old = tabulate(queries.single_run(store, champion.run_id)).iloc[0]
     try:
-        verdict = head_to_head(store, run, old)
+        found = compare_models(store, run, old)
     except PipelineError as error:
-        raise ReportError(f"{label}, stays: {error}; --force replaces it all the same") from error
-    if verdict.together != ["ours"]:
-        raise ReportError(
+        raise AnalysisError(f"{label}, stays: {error}; --force replaces it all the same") from error
+    if not found.first_is_better:
+        raise AnalysisError(
             f"{label}, has a validation accuracy of {percent(old['best_val_acc'])}, {run['name']} "
             f"has {percent(run['best_val_acc'])}: that does not show that the new one is better "
-            f"(exact McNemar test, p = {verdict.table['p_value'].iloc[-1]:.2g}); --force replaces "
+            f"(exact McNemar test, p = {found.p_value:.2g}); --force replaces "
             "it all the same"
         )
 
@@ -182,5 +184,5 @@ def find(store: Store, run_id: str | None, sweep: str | None) -> pd.Series[Any]:
         runs, what = queries.sweep_runs(store, found), f"sweep {found.name}"
     ranking = rank(tabulate(runs))
     if not len(ranking):
-        raise ReportError(f"{what} has no model that finished: there is nothing to promote")
+        raise AnalysisError(f"{what} has no model that finished: there is nothing to promote")
     return ranking.iloc[0]

@@ -1,4 +1,4 @@
-"""The chosen model, looked at."""
+"""Diagnostics of a trained model."""
 
 from __future__ import annotations
 
@@ -29,21 +29,19 @@ def loss_of(weights: Params, x: np.ndarray, label: int) -> float:
     return float(np.log(np.exp(S - S.max()).sum()) + S.max() - S[label])
 
 
-def test_confusion_and_accuracy_are_those_of_the_predictions(
-    weights: Params, digits: Dataset
-) -> None:
-    portrait = diagnose(weights, digits, 0.3, 1e-4, 100)
+def test_confusion_matrix_counts_the_predictions(weights: Params, digits: Dataset) -> None:
+    measured = diagnose(weights, digits, 0.3, 1e-4, 100)
     guess = predict(weights, digits.X_val)[0]
     for true in range(10):
         for predicted in range(10):
             both = (digits.y_val == true) & (guess == predicted)
-            assert portrait.confusion[true, predicted] == both.sum()
+            assert measured.confusion[true, predicted] == both.sum()
     train_acc = (predict(weights, digits.X_train)[0] == digits.y_train).mean()
-    assert portrait.train_acc == pytest.approx(train_acc)
-    assert portrait.gap == pytest.approx(train_acc - (guess == digits.y_val).mean())
+    assert measured.train_acc == pytest.approx(train_acc)
+    assert measured.gap == pytest.approx(train_acc - (guess == digits.y_val).mean())
 
 
-def test_the_surest_mistakes_come_first(weights: Params, digits: Dataset) -> None:
+def test_mistakes_come_in_descending_confidence(weights: Params, digits: Dataset) -> None:
     mistakes = diagnose(weights, digits, 0.3, 1e-4, 100).mistakes
     assert len(mistakes) == min(
         SHOWN, int((predict(weights, digits.X_val)[0] != digits.y_val).sum())
@@ -57,7 +55,7 @@ def test_the_surest_mistakes_come_first(weights: Params, digits: Dataset) -> Non
         np.testing.assert_array_equal(mistake.image, image)
 
 
-def test_saliency_is_the_gradient_of_the_image_s_own_loss(digits: Dataset) -> None:
+def test_saliency_is_the_gradient_of_the_loss_of_one_image(digits: Dataset) -> None:
     wide = init_params(64, 12, 10, 0.3, 0, "float64")
     mistake = diagnose(wide, digits, 0.3, 0.0, 100).mistakes[0]
     x = digits.X_val[mistake.number].astype(np.float64)
@@ -70,19 +68,17 @@ def test_saliency_is_the_gradient_of_the_image_s_own_loss(digits: Dataset) -> No
         assert mistake.gradient.reshape(-1)[pixel] == pytest.approx(slope, rel=1e-4, abs=1e-7)
 
 
-def test_dead_units_are_those_that_no_training_image_wakes(
-    weights: Params, digits: Dataset
-) -> None:
+def test_dead_units_are_zero_on_every_training_image(weights: Params, digits: Dataset) -> None:
     b1 = weights.b1.copy()
     b1[0, 0, :4] = -1e6
-    portrait = diagnose(weights._replace(b1=b1), digits, 0.3, 1e-4, 100)
+    measured = diagnose(weights._replace(b1=b1), digits, 0.3, 1e-4, 100)
     alive = (forward(weights, digits.X_train)[0][0, :, 4:] > 0).any(axis=0).sum()
-    assert portrait.dead == pytest.approx(1 - alive / 16)
+    assert (measured.dead_units, measured.hidden_units) == (16 - alive, 16)
 
 
 def test_the_update_ratio_is_that_of_one_step(weights: Params, digits: Dataset) -> None:
     lr, l2, n = 0.1, 0.02, 50
-    portrait = diagnose(weights, digits, lr, l2, n)
+    measured = diagnose(weights, digits, lr, l2, n)
     X, y = digits.X_train[:n].astype(float), digits.y_train[:n]
     W1, b1, W2, b2 = (np.asarray(a[0], float) for a in weights)
     H = np.maximum(X @ W1 + b1, 0)
@@ -90,12 +86,12 @@ def test_the_update_ratio_is_that_of_one_step(weights: Params, digits: Dataset) 
     dS = (odds / odds.sum(axis=1, keepdims=True) - np.eye(10)[y]) / n
     dW2 = H.T @ dS + 2 * l2 * W2
     dW1 = X.T @ (dS @ W2.T * (H > 0)) + 2 * l2 * W1
-    for ratio, dW, W in zip(portrait.updates, (dW1, dW2), (W1, W2), strict=True):
+    for ratio, dW, W in zip(measured.updates, (dW1, dW2), (W1, W2), strict=True):
         assert ratio == pytest.approx(lr * np.linalg.norm(dW) / np.linalg.norm(W), rel=1e-3)
 
 
 def test_a_model_without_mistakes_has_none_to_show(weights: Params, digits: Dataset) -> None:
     agreed = replace(digits, y_val=predict(weights, digits.X_val)[0])
-    portrait = diagnose(weights, agreed, 0.3, 1e-4, 100)
-    assert portrait.mistakes == []
-    assert portrait.gap == pytest.approx(portrait.train_acc - 1)
+    measured = diagnose(weights, agreed, 0.3, 1e-4, 100)
+    assert measured.mistakes == []
+    assert measured.gap == pytest.approx(measured.train_acc - 1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 
-from pipeline.analysis.choice import load_weights
+from pipeline.analysis.artifacts import load_weights
 from pipeline.errors import PipelineError
 from tests.data.samples import (
     damage,
@@ -38,7 +38,7 @@ def read(content: bytes, folder: Path) -> Any:
     """Weights as the report reads them from a run, here one without a store."""
     path = folder / "weights.npz"
     path.write_bytes(content)
-    store: Any = SimpleNamespace(fetch=lambda *_: path)
+    store: Any = SimpleNamespace(download_artifact=lambda *_: path)
     return load_weights(store, "r1")
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.analysis.choice import rank, tabulate
-from pipeline.analysis.evidence import at_equal_epochs
+from pipeline.analysis.runs import rank, tabulate
+from pipeline.analysis.sweep import at_equal_epochs
 from pipeline.config import Halving, Hyperparameters, parse_job
 from pipeline.execution.backend import Resources
 from pipeline.execution.halving import select_halted
@@ -195,7 +195,7 @@ def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
     text = (outputs / "reports" / "latest" / "report.md").read_text()
     assert "## Halted jobs" in text
     assert "Halted jobs (2 after epoch 1, 1 after epoch 2) are not compared" in text
-    assert "What mattered after epoch 1" in text
+    assert "Hyperparameter importance after epoch 1" in text
 
 
 def test_bad_values_are_refused_in_a_sentence(outputs: Path) -> None:

@@ -242,7 +242,7 @@ def test_the_best_values_are_in_the_folder_of_the_sweep(swept: tuple[Path, str])
     best = report_of(outputs)["best"]
     assert yaml.safe_load(path.read_text()) == {
         "name": "optuna",
-        "best_evaluated_params": {k: best[k] for k in ("hidden_size", "learning_rate")},
+        "best_evaluated_params": {k: best["values"][k] for k in ("hidden_size", "learning_rate")},
         "best_evaluated_value": best["val_acc"],
     }
 

@@ -19,10 +19,9 @@ import pytest
 import requests
 from PIL import Image
 
-from pipeline.analysis.choice import rank, tabulate
+from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import DataConfig
-from pipeline.report.page import Report
-from pipeline.report.report import write_report
+from pipeline.report.write import Report, write_report
 from pipeline.serving.promotion import promote
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Sweep

@@ -19,15 +19,17 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.analysis import choice
-from pipeline.analysis.choice import rank, wilson
+from pipeline.analysis import evaluation
+from pipeline.analysis.heatmap import GRID, make_heatmaps
+from pipeline.analysis.intervals import wilson
+from pipeline.analysis.runs import rank
 from pipeline.data.load import load_test
 from pipeline.nn.model import Params, predict
 from pipeline.paths import ROOT
-from pipeline.report.charts import draw_weights
-from pipeline.report.page import Report
-from pipeline.report.report import main, summary_lines, write_report
-from pipeline.report.tables import GRID, axis, duration, heatmaps, percent, show
+from pipeline.report.__main__ import main
+from pipeline.report.charts.images import draw_weights
+from pipeline.report.formatting import axis, duration, percent, points, show
+from pipeline.report.write import Report, ReportError, write_report
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Point, Sweep
 from pipeline.tracking.store import Store
@@ -106,7 +108,8 @@ def test_json_names_the_best_model_and_how_sure_that_is(
     expected = finished.loc[finished["metrics.best_val_acc"].idxmax()]
     assert best["run_id"] == expected["run_id"]
     assert best["val_acc"] == expected["metrics.best_val_acc"]
-    assert (best["hidden_size"], best["l2_reg"], best["learning_rate"]) == (16, 1e-4, 1.0)
+    assert [best["values"][key] for key in GRID] == [16, 1e-4, 1.0]
+    assert best["values"]["flip"] is False
     low, high = best["val_acc_ci95"]
     assert 0.6 < low < best["val_acc"] < high < 1
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 359), rel=0.3)
@@ -150,14 +153,16 @@ def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -
             assert row[key] == run[key] or (pd.isna(row[key]) and run[key] is None)
     text = (written.folder / "report.md").read_text()
     best = facts["best"]
-    assert f"**Validation accuracy: {percent(best['val_acc'])} (95 % Wilson interval" in text
+    estimate = facts["evidence"]["estimate"]
+    assert f"**Validation accuracy: {percent(estimate['corrected'])} (95 % interval" in text
+    assert f"{percent(best['val_acc'])} measured on 359 images" in text
     assert f"| 1 | 16 | 1e-4 | 1 | {percent(best['val_acc'])} | {best['val_loss']:.4f} |" in text
     for heading in ("Finished", "Diverged", "Failed"):
         assert f"\n## {heading} jobs\n" in text
-    portrait = facts["portrait"]
-    for name, counts in zip(portrait["classes"], portrait["confusion"], strict=True):
+    measured = facts["diagnostics"]
+    for name, counts in zip(measured["classes"], measured["confusion"], strict=True):
         assert f"| {name} | {' | '.join(map(str, counts))} |" in text
-    assert f"- Dead hidden units: {percent(portrait['dead_units'])}" in text
+    assert f"- Dead hidden units: {measured['dead_units'] or 'none'} of 16" in text
 
 
 def test_every_format_says_which_configurations_could_be_the_best(
@@ -165,32 +170,28 @@ def test_every_format_says_which_configurations_could_be_the_best(
 ) -> None:
     evidence = facts["evidence"]
     table = pd.read_csv(written.folder / "configurations.csv")
-    assert table["configuration"].tolist() == [
-        row["configuration"] for row in evidence["configurations"]
-    ]
-    assert table.loc[~table["worse"], "configuration"].tolist() == evidence["together"]
+    assert table["group"].tolist() == [row["group"] for row in evidence["configurations"]]
+    assert (table["group"] == "tied").sum() == evidence["num_tied"]
     text = (written.folder / "report.md").read_text()
     for row in evidence["configurations"]:
-        line = next(
-            line for line in text.splitlines() if line.startswith(f"| {row['configuration']} |")
-        )
-        assert line.endswith(("| chosen |", "| yes |")) == (
-            row["configuration"] in evidence["together"]
-        )
+        values = row["values"]
+        label = f"H={values['hidden_size']} lr={show(values['learning_rate'])}"
+        line = next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
+        answer = {"chosen": "chosen", "tied": "yes", "other": "no"}[row["group"]]
+        assert line.endswith(f"| {answer} |")
         assert (
             f"| {percent(row['mean'])} | {percent(row['low'])} | {percent(row['high'])} |" in line
         )
-        assert row["configuration"] in page.text
+        assert points(-row["difference"]) in line or row["group"] == "chosen"
+        assert label in page.text
 
 
 def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
     assert written.best is not None
     lines = [line.strip() for line in page.text.splitlines() if line.strip()]
     start = lines.index("Best model: H=16, λ=1e-4, lr=1")
-    assert lines[start + 1].startswith(
-        f"Validation accuracy: {percent(written.best.val_acc)} (95 %"
-    )
-    assert lines[start + 2] == f"Test accuracy: {percent(written.best.test_acc or 0)}"
+    assert lines[start + 1].startswith("Validation accuracy: ")
+    assert lines[start + 2].startswith(f"Test accuracy: {percent(written.best.test_acc or 0)} (95")
 
 
 def test_the_page_needs_nothing_but_itself(page: Page) -> None:
@@ -247,7 +248,7 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
         *sorted([*pictures, "configurations.csv"]),
         *(f"report.{kind}" for kind in ("csv", "html", "json", "md")),
     ]
-    monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(evaluation, "load_test", lambda *_: pytest.fail("it was read again"))
     assert write_report(store, queries.find_sweep(store, swept.name), folder / "reports") == written
     assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == before
     assert written.best is not None
@@ -283,15 +284,15 @@ def test_before_all_jobs_have_ended_the_test_split_stays_closed(
     sweep = train_sweep(store, folder, "cut short", {})
     run_id = store.start_run(sweep.experiment_id, MARKUP, {"job": "1"}, sweep)
     store.end_run(run_id, "KILLED")
-    monkeypatch.setattr(choice, "load_test", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(evaluation, "load_test", lambda *_: pytest.fail("it was read"))
     report = write_report(store, sweep, tmp_path)
     assert report.best is not None
     assert report.best.test_problem == "not read before all jobs have ended"
     assert "\n## Unfinished jobs\n" in (report.folder / "report.md").read_text()
     facts = json.loads((report.folder / "report.json").read_text())
     assert [run["name"] for run in facts["unfinished"]] == [MARKUP]
-    again = f"1 of 2 jobs have no result; to train just those again: {sweep.command}"
-    assert again in facts["notes"]
+    again = "1 of 2 jobs have no result; to train only these, run the same command again"
+    assert f"{again}: {sweep.command}" in facts["notes"]
 
 
 def test_test_images_that_have_moved_are_a_reason_not_an_error(
@@ -300,7 +301,7 @@ def test_test_images_that_have_moved_are_a_reason_not_an_error(
     sweep = train_sweep(store, folder, "moved", {})
     run_id = queries.sweep_runs(store, sweep)["run_id"].iloc[0]
     config = yaml.safe_load(store.download_artifact(run_id, "config.yaml", tmp_path).read_text())
-    config["data"] |= {"name": "cifar10", "dir": "/no/such/folder"}
+    config["data"] |= {"kind": "cifar10", "dir": "/no/such/folder"}
     changed = tmp_path / "changed"
     changed.mkdir()
     (changed / "config.yaml").write_text(yaml.safe_dump(config))
@@ -323,7 +324,7 @@ def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_p
     train_sweep(store, folder, "div", {"learning_rate": 1e9}, {"learning_rate": 1e10})
     report = write_report(store, queries.find_sweep(store, "div"), tmp_path)
     assert report.best is None
-    sentence = summary_lines(report)[0]
+    sentence = report.lines[0]
     assert sentence.startswith("No model to choose (2 jobs: 2 diverged): lower learning_rate")
     assert "lower learning_rate (the smallest that diverged was 1e9)" in sentence
     assert json.loads((report.folder / "report.json").read_text())["best"] is None
@@ -335,7 +336,7 @@ def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_p
 def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> None:
     store.start_sweep(store.ensure_experiment("digits"), "none", "…")
     report = write_report(store, queries.find_sweep(store, "none"), tmp_path)
-    assert summary_lines(report)[0].startswith("No model to choose (0 jobs)")
+    assert report.lines[0].startswith("No model to choose (0 jobs)")
 
 
 def test_two_sweeps_side_by_side(
@@ -345,39 +346,39 @@ def test_two_sweeps_side_by_side(
     assert written.best is not None
     for first, second in ((swept, other), (other, swept)):
         report = write_report(store, first, tmp_path, against=second)
-        assert report.beside is not None
-        assert f"The chosen model of {swept.name} is better" in report.beside.verdict
+        assert report.verdict is not None
+        assert f"The chosen model of {swept.name} is better" in report.verdict
         assert report.folder.name == f"{first.name}-against-{second.name}"
         facts = json.loads((report.folder / "report.json").read_text())
         rows = {row[0]: row[1:] for row in facts["against"]["rows"]}
-        assert rows["Best model"][first is other] == written.best.name
+        assert rows["Best model"][first is other] == "H=16 lr=1"
         page = Page((report.folder / "report.html").read_text())
-        assert report.beside.verdict in page.text
-        assert report.beside.verdict in (report.folder / "report.md").read_text()
+        assert report.verdict in page.text
+        assert report.verdict in (report.folder / "report.md").read_text()
     same = write_report(store, swept, tmp_path, against=swept)
-    assert same.beside is not None
-    assert same.beside.verdict == "Both chose the same run."
+    assert same.verdict is not None
+    assert same.verdict == "Both sweeps chose the same run."
 
 
 def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) -> None:
     jobs = [{"learning_rate": 0.3, "seed": seed} for seed in (0, 1)]
     sweep = train_sweep(store, folder, "again", *jobs)
-    assert "test images were read" not in " ".join(write_report(store, sweep, folder).evidence)
+    assert "was measured for" not in " ".join(write_report(store, sweep, folder).notes)
     other = queries.sweep_runs(store, sweep).query("`metrics.test_acc`.isna()").iloc[0]
     store.log(other["run_id"], [Point(1, 0, {"test_acc": 0.5})])
-    told = " ".join(write_report(store, sweep, folder).evidence)
-    assert "The test images were read 2 times for models of this sweep" in told
+    told = " ".join(write_report(store, sweep, folder).notes)
+    assert "The test accuracy was measured for 2 models of this sweep" in told
 
 
 def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -> None:
-    portrait = facts["portrait"]
-    confusion = np.array(portrait["confusion"])
+    measured = facts["diagnostics"]
+    confusion = np.array(measured["confusion"])
     assert confusion.sum() == 359
     assert written.best is not None
     assert np.trace(confusion) / 359 == pytest.approx(written.best.val_acc)
-    gap = portrait["train_acc"] - written.best.val_acc
-    assert portrait["generalisation_gap"] == pytest.approx(gap)
-    for mistake in portrait["mistakes"]:
+    gap = measured["train_acc"] - written.best.val_acc
+    assert measured["generalisation_gap"] == pytest.approx(gap)
+    for mistake in measured["mistakes"]:
         assert mistake["label"] != mistake["predicted"]
     front = facts["evidence"]["pareto_front"]
     assert facts["evidence"]["configurations"][0]["configuration"] in front
@@ -422,17 +423,17 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
         main(["--sweep", "s1", "--tracking-uri", store.uri])
     assert not stop.value.code
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:3] == summary_lines(written)[:3]
+    assert printed[:3] == list(written.lines[:3])
     assert printed[3] == "6 jobs: 4 finished, 1 diverged, 1 failed"
     assert printed[4].startswith("job 5 failed: hidden_size must be a whole number")
-    again = "1 of 6 jobs have no result; to train just those again: python -m pipeline -m"
+    again = "1 of 6 jobs have no result; to train only these, run the same command again: python"
     assert printed[5].startswith(again)
     assert printed[6] == f"Report: {outputs}/reports/s1/report.html"
     assert Path(printed[6].removeprefix("Report: ")).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
-    with pytest.raises(choice.ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
+    with pytest.raises(ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
         write_report(store, queries.find_sweep(store, "s1"), Path("/dev/null"))
 
 
@@ -486,16 +487,15 @@ def test_a_heatmap_holds_the_best_of_each_cell_and_the_mean_over_seeds() -> None
         ],
         columns=[*GRID, "batch_size", "seed", "outcome", "best_val_acc", "num_val"],
     )
-    small, large = heatmaps(jobs)
+    small, large = make_heatmaps(jobs)
     assert (small.hidden_size, large.hidden_size) == (8, 16)
     assert small.learning_rates == [0.1, 1e9]
-    assert [[(c.outcome, c.val_acc) for c in row] for _, row in small.rows] == [
+    assert [[(c.outcome or "", c.val_acc) for c in row] for _, row in small.rows] == [
         [("finished", 0.7), ("diverged", None)],
         [("finished", 1.0), ("", None)],
     ]
     assert large.rows[0][1][0].outcome == "unfinished"
-    colours = [small.rows[i][1][0].colour for i in (0, 1)]
-    assert colours[0] > colours[1]  # the better one is darker
+    assert [small.rows[i][1][0].shade for i in (0, 1)] == [0, 1]  # the better one is darker
 
 
 def test_many_searched_values_share_the_cells_of_a_heatmap() -> None:
@@ -508,7 +508,7 @@ def test_many_searched_values_share_the_cells_of_a_heatmap() -> None:
             **{"best_val_acc": accuracies, "num_val": 100},
         }
     )
-    (panel,) = heatmaps(jobs, chosen=int(accuracies.argmax()))
+    (panel,) = make_heatmaps(jobs, chosen=int(accuracies.argmax()))
     assert (len(panel.learning_rates), len(panel.rows)) == (8, 6)
     assert [axis(level) for level in panel.learning_rates[:2]] == ["0.01–0.018", "0.018–0.032"]
     assert axis(panel.rows[0][0]) == "0"  # apart from all others

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.report.report import write_report
+from pipeline.report.write import write_report
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Point
 from pipeline.tracking.store import Store

@@ -14,12 +14,14 @@ import pytest
 import requests
 import uvicorn
 
-from pipeline.analysis.choice import load_weights, rank, tabulate
+from pipeline.analysis.artifacts import load_weights
+from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import DataConfig
 from pipeline.data.load import load_test
 from pipeline.nn.model import predict
 from pipeline.serving.promotion import promote
 from pipeline.serving.server import Served, application, listen, load_champion
+from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.sweeps import train_sweep
 
@@ -40,7 +42,7 @@ COLUMNS = list(FRAME.columns)
 def champion(store: Store, folder: Path, data: DataConfig) -> tuple[Any, np.ndarray, Client]:
     """Train and promote a model; return it with its offline test predictions and a server."""
     sweep = train_sweep(store, folder, data.name, {"batch_size": 10, "dtype": "float64"}, data=data)
-    run = rank(tabulate(store.runs(sweep))).iloc[0]
+    run = rank(tabulate(queries.sweep_runs(store, sweep))).iloc[0]
     made = promote(store, run)
     mlflow.set_tracking_uri(store.uri)
     model = mlflow.pyfunc.load_model(f"models:/{made.name}@champion")

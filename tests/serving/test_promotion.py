@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 import requests
 
-from pipeline.analysis.choice import ReportError, load_weights, rank, tabulate
+from pipeline.analysis.artifacts import AnalysisError, load_weights
+from pipeline.analysis.runs import rank, tabulate
 from pipeline.data.dataset import as_images
 from pipeline.data.kinds import read_raw
 from pipeline.data.load import load_test
@@ -105,7 +106,7 @@ def test_it_stands_on_its_own(model: Any, store: Store, images: np.ndarray, tmp_
 def test_a_champion_that_may_be_as_good_stays(
     model: Any, store: Store, ranking: pd.DataFrame
 ) -> None:
-    with pytest.raises(ReportError, match="does not show that the new one is better"):
+    with pytest.raises(AnalysisError, match="does not show that the new one is better"):
         promote(store, ranking.iloc[1])
     champion = Registry(store).champion("digits")
     assert champion is not None
@@ -118,7 +119,7 @@ def test_a_clearly_better_model_and_force_replace_it(store: Store, ranking: pd.D
     first = promote(store, bad, "other")
     second = promote(store, good, "other")
     assert (first.version, second.version) == ("1", "2")
-    with pytest.raises(ReportError, match="--force"):
+    with pytest.raises(AnalysisError, match="--force"):
         promote(store, bad, "other")
     assert promote(store, bad, "other", force=True).version == "3"
     version = store.client.get_model_version_by_alias("other", "champion")

@@ -1,4 +1,4 @@
-"""What to try next, and which models cost less."""
+"""Values at the edge of what was tried, and the commands that go beyond it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.analysis.suggestions import beyond, costs, edges, extend, pareto
+from pipeline.analysis.edges import find_edges
+from pipeline.analysis.spacing import beyond
+from pipeline.report.commands import extend
+from pipeline.report.sentences import edge_command, edge_sentence
 
 COMMAND = "python -m pipeline -m experiment=digits"
 
@@ -42,7 +45,7 @@ def models(**values: Sequence[Any]) -> pd.DataFrame:
         ("learning_rate_decay", [0.9, 0.95, 1.0], True, []),
     ],
 )
-def test_the_next_values_continue_the_grid(
+def test_next_values_continue_the_grid(
     name: str, tried: list[float], upwards: bool, further: list[float]
 ) -> None:
     assert beyond(name, tried, upwards) == pytest.approx(further)
@@ -51,32 +54,33 @@ def test_the_next_values_continue_the_grid(
 @given(
     first=st.floats(1e-6, 1e3), factor=st.floats(1.5, 20), count=st.integers(3, 6), up=st.booleans()
 )
-def test_a_constant_factor_goes_on(first: float, factor: float, count: int, up: bool) -> None:
+def test_constant_factor_is_continued(first: float, factor: float, count: int, up: bool) -> None:
     tried = [first * factor**i for i in range(count)]
     expected = [tried[-1] * factor, tried[-1] * factor**2] if up else [first / factor]
     assert beyond("learning_rate", tried, up)[: len(expected)] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_best_at_an_edge_is_told_with_a_command() -> None:
+def test_best_value_at_an_edge_is_reported_with_a_command() -> None:
     tried = models(
         hidden_size=[32, 64, 128, 256], l2_reg=[0, 1e-5, 1e-4], learning_rate=[0.1, 0.3, 1.0]
     )
     best = {"hidden_size": 256, "l2_reg": 0, "learning_rate": 1.0}
-    size, rate = edges(tried, best, list(tried), COMMAND)
-    assert str(size) == (
-        "hidden_size=256 is the largest that was tried: a larger one may be better, e.g. 512, 1024."
+    size, rate = find_edges(tried, best, list(tried))
+    assert edge_sentence(size) == (
+        "hidden_size=256 is the largest value that was tried: a larger one may be better, "
+        "e.g. 512, 1024."
     )
-    assert size.command == f"{COMMAND} hidden_size=256,512,1024"
-    assert (rate.end, rate.further) == ("largest", [3, 10])
-    assert rate.command == f"{COMMAND} learning_rate=1,3,10"
+    assert edge_command(COMMAND, size) == f"{COMMAND} hidden_size=256,512,1024"
+    assert (rate.end, rate.further) == ("largest", (3, 10))
+    assert edge_command(COMMAND, rate) == f"{COMMAND} learning_rate=1,3,10"
     smallest = {"hidden_size": 64, "l2_reg": 1e-5, "learning_rate": 0.1}
-    (rate,) = edges(tried, smallest, list(tried), COMMAND)  # below λ=1e-5 is 0
-    assert (rate.end, rate.further) == ("smallest", [0.03, 0.01])
+    (rate,) = find_edges(tried, smallest, list(tried))  # below λ=1e-5 is 0
+    assert (rate.end, rate.further) == ("smallest", (0.03, 0.01))
 
 
-def test_what_has_no_order_or_only_two_values_has_no_edge() -> None:
+def test_values_without_order_and_pairs_of_values_have_no_edge() -> None:
     tried = models(dtype=["float32", "float64"], seed=[0, 1, 2, 3], hidden_size=[32, 64])
-    assert not edges(tried, {"dtype": "float64", "seed": 3, "hidden_size": 64}, [*tried], COMMAND)
+    assert not find_edges(tried, {"dtype": "float64", "seed": 3, "hidden_size": 64}, [*tried])
 
 
 @pytest.mark.parametrize(
@@ -92,15 +96,15 @@ def test_what_has_no_order_or_only_two_values_has_no_edge() -> None:
         ("hidden_size", 17, 16, 256, True, "tag(log,int(interval(2,256)))"),
     ],
 )
-def test_the_best_near_the_end_of_an_interval_asks_for_a_wider_one(
+def test_best_value_near_the_end_of_an_interval_suggests_a_wider_one(
     name: str, best: float, low: float, high: float, log: bool, wider: str | None
 ) -> None:
     tried, searched = models(**{name: [best]}), {name: {"low": low, "high": high, "log": log}}
-    found = edges(tried, {name: best}, [name], COMMAND, searched)
-    assert [shlex.split(edge.command)[-1] for edge in found] == (
+    found = find_edges(tried, {name: best}, [name], searched)
+    assert [shlex.split(edge_command(COMMAND, edge))[-1] for edge in found] == (
         [f"{name}={wider}"] if wider else []
     )
-    assert all(" end of the interval that was searched" in str(edge) for edge in found)
+    assert all(" end of the searched interval" in edge_sentence(edge) for edge in found)
 
 
 @pytest.mark.parametrize(
@@ -114,35 +118,7 @@ def test_the_best_near_the_end_of_an_interval_asks_for_a_wider_one(
         ("seed=1 hydra.mode=MULTIRUN", "-m seed=1 hydra.mode=MULTIRUN {}"),
     ],
 )
-def test_a_command_gets_the_new_values(command: str, extended: str) -> None:
+def test_command_gets_the_new_values(command: str, extended: str) -> None:
     found = extend(f"python -m pipeline {command}", "learning_rate", [1.0, 3.0])
     assert found == f"python -m pipeline {extended.format('learning_rate=1,3')}"
     assert shlex.split(found)[:3] == ["python", "-m", "pipeline"]
-
-
-def test_the_cost_counts_the_multiply_adds_of_all_matrix_products() -> None:
-    table = models(hidden_size=[8, 32], num_epochs=[2, 5], num_train=[100], num_val=[20])
-    found = costs(table, num_inputs=64, num_classes=10)
-    assert found["prediction"].tolist() == [8 * 74, 8 * 74, 32 * 74, 32 * 74]
-    assert found["training"].tolist() == [
-        epochs * (100 * hidden * (2 * 64 + 3 * 10) + 20 * hidden * 74)
-        for hidden, epochs in [(8, 2), (8, 5), (32, 2), (32, 5)]
-    ]
-
-
-def test_the_front_has_no_model_that_another_beats() -> None:
-    rows = [("a", 3, 0.9), ("b", 1, 0.7), ("c", 2, 0.6), ("d", 3, 0.8), ("e", 2, 0.85)]
-    rows += [("f", 2, 0.85), ("g", 4, 0.9), ("h", 0, float("nan"))]
-    table = pd.DataFrame(rows, columns=["name", "cost", "best_val_acc"])
-    assert pareto(table, "cost")["name"].tolist() == ["b", "e", "f", "a"]
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
-def test_every_other_model_is_beaten_by_one_of_the_front(pairs: list[tuple[int, int]]) -> None:
-    table = pd.DataFrame(pairs, columns=["cost", "best_val_acc"])
-    front = pareto(table, "cost")
-    kept = list(front.itertuples(index=False, name=None))
-    assert front["cost"].is_monotonic_increasing
-    for cost, accuracy in pairs:
-        beaten = any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in kept)
-        assert ((cost, accuracy) in kept) != beaten

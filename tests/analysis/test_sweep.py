@@ -1,4 +1,4 @@
-"""What the report says of how sure the choice is, from real sweeps."""
+"""The analysis of real sweeps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.analysis.choice import rank
-from pipeline.analysis.evidence import load_hits
-from pipeline.report.report import write_report
-from pipeline.report.tables import percent
+from pipeline.analysis.artifacts import load_hits
+from pipeline.analysis.runs import rank
+from pipeline.report.formatting import percent
+from pipeline.report.write import write_report
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.sweeps import train_sweep
@@ -27,7 +27,7 @@ def facts_of(store: Store, folder: Path, name: str) -> dict[str, Any]:
     return facts
 
 
-def test_seeds_are_grouped_and_the_mean_decides(store: Store, tmp_path: Path) -> None:
+def test_choice_uses_the_mean_over_seeds(store: Store, tmp_path: Path) -> None:
     grid = [
         {"learning_rate": lr, "seed": seed, "num_epochs": 4}
         for lr in (0.001, 0.01, 1.0)
@@ -41,22 +41,23 @@ def test_seeds_are_grouped_and_the_mean_decides(store: Store, tmp_path: Path) ->
     table = facts["evidence"]["configurations"]
     assert [row["n"] for row in table] == [3, 3, 3]
     assert table[0]["mean"] == pytest.approx(means.max())
-    assert table[0]["test"] == "" and table[1]["test"] == "paired t over 3 seeds"
-    assert facts["evidence"]["together"] == ["lr=1"]
-    assert facts["best"]["learning_rate"] == 1
+    assert table[0]["test"] == "" and table[1]["test"] == "paired_t"
+    assert [row["group"] for row in table] == ["chosen", "other", "other"]
+    assert facts["best"]["values"]["learning_rate"] == table[0]["values"]["learning_rate"] == 1
+    estimate = facts["evidence"]["estimate"]
+    assert (estimate["num_seeds"], estimate["num_candidates"]) == (3, 3)
+    assert estimate["low"] < estimate["corrected"] <= estimate["raw"] == table[0]["mean"]
     text = " ".join(facts["notes"])
-    assert "Chosen by the mean over 3 seeds" in text
-    assert f"its best seed, which has {percent(facts['best']['val_acc'])}" in text
-    first = table[0]
+    assert "The choice uses the mean over 3 seeds" in text
+    assert f"validation accuracy is {percent(facts['best']['val_acc'])}" in text
     head = (tmp_path / "reports" / "seeds" / "report.md").read_text().splitlines()[2:5]
     assert head[0].startswith("**Best model: H=8, λ=1e-4, lr=1, seed=")
-    assert f"accuracy: {percent(first['mean'])} (mean over 3 seeds, 95 % t interval" in head[1]
-    assert "It is better than each of the other 2 configurations" in text
-    assert "learning_rate=1 is the largest that was tried" in text
-    assert facts["evidence"]["corrected_val_acc"] <= table[0]["mean"]
+    assert f"accuracy: {percent(estimate['corrected'])} (mean over 3 seeds, 95 %" in head[1]
+    assert "It is significantly better than all other 2 configurations" in text
+    assert "learning_rate=1 is the largest value that was tried" in text
 
 
-def test_the_hits_are_those_of_the_best_epoch(store: Store, tmp_path: Path) -> None:
+def test_hits_are_those_of_the_best_epoch(store: Store, tmp_path: Path) -> None:
     sweep = train_sweep(store, tmp_path, "hits", {"num_epochs": 2})
     run = queries.sweep_runs(store, sweep).iloc[0]
     hits = load_hits(store, run["run_id"], int(run["tags.num_val"]))
@@ -64,7 +65,7 @@ def test_the_hits_are_those_of_the_best_epoch(store: Store, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive"])
-def test_runs_that_do_not_say_what_they_predict_are_not_compared(
+def test_runs_with_damaged_predictions_are_not_compared(
     store: Store, tmp_path: Path, content: bytes
 ) -> None:
     name = f"damaged {len(content)}"
@@ -76,10 +77,10 @@ def test_runs_that_do_not_say_what_they_predict_are_not_compared(
     facts = facts_of(store, tmp_path / "reports", name)
     assert facts["evidence"] is None
     (note,) = facts["notes"]
-    assert "How the models compare is not known: val_hits.npz of run" in note
+    assert "The models cannot be compared: val_hits.npz of run" in note
 
 
-def test_a_lucky_seed_does_not_beat_a_better_mean() -> None:
+def test_lucky_seed_does_not_beat_a_better_mean() -> None:
     rows = [(0.1, 0, 0.95), (0.1, 1, 0.80), (0.3, 0, 0.91), (0.3, 1, 0.92)]
     jobs = pd.DataFrame(rows, columns=["learning_rate", "seed", "best_val_acc"]).assign(
         outcome="finished", best_val_loss=0.5, hidden_size=8, job=np.arange(4)

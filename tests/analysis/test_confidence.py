@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
 from statsmodels.formula.api import ols
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from pipeline.analysis.confidence import confidence_set, replicates
 from pipeline.analysis.paired import seed_noise
-from pipeline.analysis.significance import compare, correct, replicates
+from tests.analysis.simulation import simulate, sweep
 
 # Hours of sleep gained by ten patients with each of two drugs: Student (1908), "The probable
 # error of a mean", Biometrika 6, as in R's `sleep`.
@@ -34,59 +33,10 @@ def _cheap_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
-def sweep(hits: NDArray[np.bool_], seeds: int = 1, **columns: Any) -> pd.DataFrame:
-    """A table of models, the seeds of a configuration one after another."""
-    models = np.arange(len(hits))
-    values = {"best_val_acc": hits.mean(axis=1), "best_val_loss": 1.0, "cost": 1} | columns
-    return pd.DataFrame({"configuration": models // seeds, "seed": models % seeds, **values})
-
-
-def simulate(
-    random: np.random.Generator,
-    accuracies: Sequence[float],
-    images: int,
-    seeds: int = 1,
-    luck: float = 0.0,
-) -> NDArray[np.bool_]:
-    """Hits (models, images): some images are harder for all, and `luck` is a seed's own."""
-    difficulty = random.normal(size=images).astype(np.float32)
-    shape = (len(accuracies) * seeds, images)
-    luck_of = luck * random.normal(size=(shape[0], 1)).astype(np.float32)
-    level = np.repeat(norm.ppf(accuracies), seeds)[:, None] * (2 + luck**2) ** 0.5
-    own = random.standard_normal(shape, np.float32)
-    return level.astype(np.float32) + luck_of + difficulty + own > 0
-
-
 def discordant(wins: int, losses: int, agreed: int = 3) -> NDArray[np.bool_]:
     """Hits of two models: the images that one of them alone predicts right, then those of both."""
     first = np.repeat([True, False, True], [wins, losses, agreed])
     return np.array([first, np.repeat([False, True, True], [wins, losses, agreed])])
-
-
-@pytest.mark.parametrize(
-    ("hits", "images", "low", "high"),  # Newcombe (1998), Statistics in Medicine 17, Table I
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_one_model_gets_the_interval_of_wilson(
-    hits: int, images: int, low: float, high: float
-) -> None:
-    table = replicates(sweep(np.arange(images)[None] < hits), images)
-    assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([low, high], abs=5e-5)
-    assert table["interval"].tolist() == ["Wilson over images"]
-
-
-def test_several_seeds_get_the_interval_of_student() -> None:
-    # R's t.test(sleep): the mean of the differences is 1.58, its interval 0.7001142 to 2.4598858.
-    tenths = (np.array(SLEEP[1]) - SLEEP[0]) / 10
-    models = sweep(np.zeros((10, 1), bool), seeds=10, best_val_acc=tenths)
-    row = replicates(models, 1).iloc[0]
-    assert [row["mean"], row["low"], row["high"]] == pytest.approx([0.158, 0.07001142, 0.24598858])
-    assert (row["n"], row["interval"]) == (10, "t over seeds")
 
 
 def test_the_highest_mean_is_chosen_then_loss_then_cost_then_order() -> None:
@@ -101,7 +51,7 @@ def test_the_highest_mean_is_chosen_then_loss_then_cost_then_order() -> None:
         (("again", 1), 0, 0.75, 0.3, 4),
     ]
     keys = ["configuration", "seed", "best_val_acc", "best_val_loss", "cost"]
-    table = replicates(pd.DataFrame(rows, columns=keys), 100)
+    table = replicates(pd.DataFrame(rows, columns=keys), np.ones((len(rows), 100), bool))
     assert [label for label, _ in table["configuration"]] == [
         *("loss", "cost", "again", "first", "lucky"),
     ]
@@ -120,7 +70,7 @@ def test_two_models_are_compared_by_mcnemars_exact_test(
     wins: int, losses: int, p_value: float | None
 ) -> None:
     hits = discordant(wins, losses)
-    row = compare(sweep(hits), hits).table.iloc[1]
+    row = confidence_set(sweep(hits), hits).table.iloc[1]
     expected = mcnemar([[3, losses], [wins, 0]], exact=True).pvalue
     assert row["p_value"] == pytest.approx(expected)
     assert p_value is None or row["p_value"] == pytest.approx(p_value, abs=5e-6)
@@ -132,10 +82,9 @@ def test_two_configurations_are_compared_by_students_paired_test() -> None:
     # R's t.test(sleep, paired = TRUE): t = 4.0621, df = 9, p = 0.002833. Here no image differs.
     hits = np.ones((20, 4), bool)
     shares = (np.ravel(SLEEP) + 2) / 10
-    row = compare(sweep(hits, seeds=10, best_val_acc=shares), hits).table.iloc[1]
-    assert row["p_seeds"] == pytest.approx(0.002833, abs=5e-7)
-    assert row["p_value"] == pytest.approx(row["p_seeds"])
-    assert (row["configuration"], row["test"]) == (0, "paired t over 10 seeds")
+    row = confidence_set(sweep(hits, seeds=10, best_val_acc=shares), hits).table.iloc[1]
+    assert row["p_value"] == pytest.approx(0.002833, abs=5e-7)
+    assert (row["configuration"], row["test"]) == (0, "paired_t")
     assert row["difference"] == pytest.approx(0.158)
 
 
@@ -149,11 +98,11 @@ def test_the_correction_counts_who_could_have_been_chosen() -> None:
     hits = np.ones((3, 400), bool)
     hits[1, :7] = False  # two-sided p = 2 / 2^7
     hits[2, :12] = False  # 2 / 2^12
-    table = compare(sweep(hits), hits).table
+    table = confidence_set(sweep(hits), hits).table
     # One-sided, times the 2 others, times Holm's 3 and 2; or all others beaten: 2 / 2^7.
     assert table["p_adjusted"].tolist() == pytest.approx([1, 2 / 2**7, 6 / 2**12])
     hits[1, 4:7] = True  # 2 / 2^4: too little to say that the choice is the only best
-    table = compare(sweep(hits), hits).table
+    table = confidence_set(sweep(hits), hits).table
     assert table["p_adjusted"].tolist() == pytest.approx([1, 2 / 2**4, 6 / 2**12])
     assert table["worse"].tolist() == [False, False, True]
 
@@ -163,52 +112,40 @@ def test_noise_over_seeds_is_the_error_of_the_two_way_layout(missing: list[int])
     random = np.random.default_rng(0)
     models = sweep(np.ones((12, 1), bool), seeds=3, best_val_acc=random.normal(size=12))
     models = models.drop(missing)
+    noise = seed_noise(models, blocks=True)
     fit = ols("best_val_acc ~ C(configuration) + C(seed)", models).fit()
-    variance, df = seed_noise(models)
-    assert (variance, df) == (pytest.approx(fit.mse_resid), fit.df_resid)
-
-
-def test_few_common_seeds_fall_back_and_say_so() -> None:
-    hits = discordant(9, 2)
-    models = sweep(np.repeat(hits, 2, axis=0), seeds=2)
-    models["seed"] = [0, 1, 1, 2]
-    table = compare(models, np.repeat(hits, 2, axis=0)).table
-    assert table["test"][1] == "exact McNemar: only seed 1 in common"
-    assert table["p_value"][1] == pytest.approx(0.06543, abs=5e-6)
-    models["seed"] = [0, 1, 2, 3]
-    table = compare(models, np.repeat(hits, 2, axis=0)).table
-    assert table["test"][1] == "exact McNemar of the first seed of each: none in common"
+    assert (noise.variance, noise.df) == (pytest.approx(fit.mse_resid), fit.df_resid)
 
 
 def test_the_cheapest_is_one_that_could_be_best() -> None:
     hits = np.ones((3, 1000), bool)
     hits[1, :3] = hits[2, :500] = False
-    verdict = compare(sweep(hits, cost=[100, 50, 1]), hits)
-    assert (verdict.chosen, verdict.together, verdict.cheapest) == (0, [0, 1], 1)
+    found = confidence_set(sweep(hits, cost=[100, 50, 1]), hits)
+    assert (found.chosen, found.members, found.cheapest) == (0, [0, 1], 1)
 
 
 def test_one_configuration_is_the_only_best() -> None:
     hits = np.array([[True, False, True]])
-    verdict = compare(sweep(hits), hits)
-    assert (verdict.together, verdict.cheapest) == ([0], 0)
+    found = confidence_set(sweep(hits), hits)
+    assert (found.members, found.cheapest) == ([0], 0)
 
 
 def test_hits_that_do_not_fit_the_models_are_refused() -> None:
     hits = np.ones((2, 5), bool)
     with pytest.raises(ValueError, match="do not fit"):
-        compare(sweep(hits), hits[:1])
+        confidence_set(sweep(hits), hits[:1])
     with pytest.raises(ValueError, match="do not fit"):
-        compare(sweep(hits).assign(configuration=0, seed=0), hits)
+        confidence_set(sweep(hits).assign(configuration=0, seed=0), hits)
 
 
 def test_the_best_of_equals_is_not_called_better() -> None:
     single = excluded = naive = 0
     for repeat in range(200):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 200, 1000)
-        verdict = compare(sweep(hits), hits)
-        single += len(verdict.together) == 1
-        excluded += len(verdict.together) < 200
-        naive += multipletests(verdict.table["p_value"][1:], method="holm")[0].any()
+        found = confidence_set(sweep(hits), hits)
+        single += len(found.members) == 1
+        excluded += len(found.members) < 200
+        naive += multipletests(found.table["p_value"][1:], method="holm")[0].any()
     assert single <= 10  # 5 %
     assert excluded <= 10
     assert naive > 60  # what it takes to know that the best was chosen
@@ -218,24 +155,24 @@ def test_the_best_of_three_equals_is_not_called_better() -> None:
     wrong = 0
     for repeat in range(100):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 3, 1000)
-        wrong += len(compare(sweep(hits), hits).together) < 3
+        wrong += len(confidence_set(sweep(hits), hits).members) < 3
     assert wrong <= 5
 
 
 def test_three_points_are_seen_among_two_hundred() -> None:
     for repeat in range(10):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 7 + [0.93] + [0.9] * 192, 10_000)
-        assert compare(sweep(hits), hits).together == [7]
+        assert confidence_set(sweep(hits), hits).members == [7]
 
 
 def test_seeds_are_a_source_of_luck_too() -> None:
     excluded = 0
     for repeat in range(40):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 10, 1000, seeds=3, luck=0.1)
-        excluded += len(compare(sweep(hits, seeds=3), hits).together) < 10
+        excluded += len(confidence_set(sweep(hits, seeds=3), hits).members) < 10
     assert excluded <= 2
     hits = simulate(np.random.default_rng(0), [0.9] * 9 + [0.93], 10_000, seeds=5, luck=0.02)
-    assert compare(sweep(hits, seeds=5), hits).together == [9]
+    assert confidence_set(sweep(hits, seeds=5), hits).members == [9]
 
 
 def test_bad_configurations_that_vary_more_hide_no_difference() -> None:
@@ -245,35 +182,8 @@ def test_bad_configurations_that_vary_more_hide_no_difference() -> None:
         bad = simulate(random, [0.6] * 5, 1000, seeds=3, luck=0.6)
         for good in ([0.95] * 5, [0.95] + [0.88] * 4):
             hits = np.concatenate([simulate(random, good, 1000, seeds=3, luck=0.05), bad])
-            together = set(compare(sweep(hits, seeds=3), hits).together)
+            together = set(confidence_set(sweep(hits, seeds=3), hits).members)
             excluded += good[1] == 0.95 and not together >= set(range(5))
             kept += len(together & {1, 2, 3, 4}) if good[1] == 0.88 else 0
     assert excluded <= 1
     assert kept == 0
-
-
-@pytest.mark.parametrize(("configurations", "spread"), [(200, 0.0), (50, 0.02), (10, 0.0)])
-def test_the_corrected_accuracy_is_closer_to_the_true_one(
-    configurations: int, spread: float
-) -> None:
-    raw_errors, errors = [], []
-    for repeat in range(20):
-        random = np.random.default_rng(repeat)
-        accuracies = 0.9 - spread * random.random(configurations)
-        hits = simulate(random, list(accuracies), 1000)
-        models = sweep(hits)
-        correction = correct(models, hits, resamples=100)
-        truth = accuracies[replicates(models, 1000)["configuration"][0]]
-        raw_errors.append(correction.raw - truth)
-        errors.append(correction.corrected - truth)
-    assert np.abs(errors).mean() < 0.6 * np.abs(raw_errors).mean()
-    assert abs(np.mean(errors)) < 0.3 * np.mean(raw_errors)
-
-
-def test_a_clear_winner_keeps_its_accuracy() -> None:
-    hits = simulate(np.random.default_rng(0), [0.95, 0.6, 0.6], 1000, seeds=2)
-    raw, corrected, optimism = correct(sweep(hits, seeds=2), hits)
-    assert raw == pytest.approx(hits[:2].mean())
-    assert corrected == pytest.approx(raw, abs=5e-4)
-    assert optimism == pytest.approx(raw - corrected)
-    assert correct(sweep(hits, seeds=2), hits) == (raw, corrected, optimism)

@@ -1,0 +1,122 @@
+"""Evaluate the chosen model: its weights, its data and its test accuracy."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.analysis.artifacts import AnalysisError, load_weights, read_config
+from pipeline.analysis.intervals import wilson
+from pipeline.analysis.runs import PARAMS
+from pipeline.config import Job
+from pipeline.data.dataset import Dataset
+from pipeline.data.load import load, load_test
+from pipeline.errors import PipelineError
+from pipeline.nn.model import Params, predict
+from pipeline.tracking.entities import Point
+from pipeline.tracking.store import Store
+
+
+@dataclass(frozen=True)
+class Best:
+    """The chosen model."""
+
+    run_id: str
+    name: str
+    job: int
+    values: dict[str, Any]  # every hyperparameter and data.name
+    best_epoch: int
+    val_acc: float  # of this model in its best epoch, not corrected for the selection
+    val_acc_ci95: tuple[float, float]  # Wilson's interval around it, not corrected either
+    val_loss: float
+    num_val: int
+    test_acc: float | None
+    test_acc_ci95: tuple[float, float] | None  # Wilson
+    num_test: int | None
+    test_problem: str | None  # the reason why there is no test_acc
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """The chosen model with what is needed to look into it."""
+
+    best: Best
+    weights: Params | None
+    job: Job | None
+    data: Dataset | None
+    problem: str | None  # the reason why one of these is missing
+
+
+def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenModel:
+    """Load the chosen model and its data, and measure its test accuracy.
+
+    The test split is read once for each run; its accuracy is then stored as a metric.
+
+    Args:
+        store: holds the run.
+        row: the chosen row of `pipeline.analysis.runs.rank`.
+        final: whether the choice is final. Before that, the test split is not read.
+    """
+    weights, job, data, problem = None, None, None, None
+    test = _stored_test(row)
+    try:
+        weights = load_weights(store, row["run_id"])
+        job = read_config(store, row["run_id"])
+        data = _load_data(job, weights, row)
+        if test is None and final:
+            test = _measure_test(store, row, job, weights)
+    except PipelineError as error:
+        problem = " ".join(str(error).split())
+    num_val = int(row["num_val"])
+    best = Best(
+        run_id=row["run_id"],
+        name=row["name"],
+        job=int(row["job"]),
+        values={key: row[key] for key in PARAMS},
+        best_epoch=int(row["best_epoch"]),
+        val_acc=float(row["best_val_acc"]),
+        val_acc_ci95=wilson(round(row["best_val_acc"] * num_val), num_val),
+        val_loss=float(row["best_val_loss"]),
+        num_val=num_val,
+        test_acc=test[0] if test else None,
+        test_acc_ci95=wilson(round(test[0] * test[1]), test[1]) if test and test[1] else None,
+        num_test=test[1] if test else None,
+        test_problem=None if test else problem or "not read before all jobs have ended",
+    )
+    return ChosenModel(best, weights, job, data, problem)
+
+
+def _stored_test(row: pd.Series[Any]) -> tuple[float, int | None] | None:
+    """The accuracy and the number of test images, if an earlier report has measured them."""
+    if pd.isna(row["test_acc"]):
+        return None
+    return float(row["test_acc"]), None if pd.isna(row["num_test"]) else int(row["num_test"])
+
+
+def _load_data(job: Job, weights: Params, row: pd.Series[Any]) -> Dataset:
+    """Load the training and validation images, and check that the run was trained on them."""
+    data = load(job.data, job.hyperparameters.dtype)
+    if data.digest != row["dataset_digest"]:
+        raise AnalysisError(
+            f"the images of {data.name} have changed since the run (digest {data.digest}, not "
+            f"{row['dataset_digest']}): restore the files in {job.data.dir or 'the cache'}"
+        )
+    if weights.W1.shape[1] != data.X_train.shape[1] or weights.W2.shape[2] != len(data.classes):
+        raise AnalysisError(
+            f"the weights of run {row['run_id']} do not fit the images of {data.name}"
+        )
+    return data
+
+
+def _measure_test(
+    store: Store, row: pd.Series[Any], job: Job, weights: Params
+) -> tuple[float, int]:
+    """Read the test split, and log the share of its images that the model classifies correctly."""
+    X, y = load_test(job.data, job.hyperparameters.dtype)
+    test_acc = float((predict(weights, X)[0] == y).mean())
+    values = {"test_acc": test_acc, "num_test": float(len(y))}
+    store.log(row["run_id"], [Point(int(row["best_epoch"]), int(time.time() * 1000), values)])
+    return test_acc, len(y)

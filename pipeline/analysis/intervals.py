@@ -1,0 +1,70 @@
+"""Confidence intervals for an accuracy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+LEVEL = 0.975  # the quantile of a two-sided 95 % interval
+
+
+class Noise(NamedTuple):
+    """How much the accuracy of a configuration varies over seeds."""
+
+    variance: float  # of one model
+    df: int  # degrees of freedom of this estimate; 0: there are no replicates
+
+    @classmethod
+    def none(cls) -> Noise:
+        """The noise where each configuration has one model: not known, and not counted."""
+        return cls(0.0, 0)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval for a share of n images (Wilson, 1927), valid near 0 and 1 too."""
+    return score_interval(hits / n, n, float(norm.ppf(LEVEL)))
+
+
+def score_interval(centre: float, n: float, critical: float) -> tuple[float, float]:
+    """The score interval of Wilson (1927) around an estimated share.
+
+    Args:
+        centre: the estimate, between 0 and 1.
+        n: the number of images, or an effective number that need not be whole.
+        critical: the quantile of the normal or t distribution.
+    """
+    spread = critical**2 / n
+    middle = (centre + spread / 2) / (1 + spread)
+    half = critical / (1 + spread) * (centre * (1 - centre) / n + spread / (4 * n)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracy_interval(centre: float, hits: NDArray[np.bool_], noise: Noise) -> tuple[float, float]:
+    """The 95 % interval for the accuracy of a configuration, over images and seeds.
+
+    The variance of the mean over S seeds is the sum of two parts, as in the quasi-F test for two
+    random factors (Clark, 1973): the variance over seeds ÷ S, and the variance over images of the
+    share of seeds that classify an image correctly ÷ n. Their degrees of freedom follow
+    Satterthwaite (1946). The score interval is then taken with the effective number of images that
+    has this variance. For one model that is Wilson's interval.
+
+    Args:
+        centre: the estimated accuracy: the mean, or the mean corrected for the selection.
+        hits: (S, n), a row for each replicate.
+        noise: the variance over seeds.
+    """
+    seeds, n = hits.shape
+    shares = hits.mean(axis=0)
+    mean = float(shares.mean())
+    over_images, over_seeds = float(shares.var()) / n, noise.variance / seeds
+    variance = over_images + over_seeds
+    binomial = mean * (1 - mean) / n
+    effective = n * binomial / variance if variance > 0 and binomial > 0 else float(n)
+    critical = float(norm.ppf(LEVEL))
+    if noise.df and over_seeds > 0:
+        df = variance**2 / (over_seeds**2 / noise.df + over_images**2 / max(1, n - 1))
+        critical = float(t.ppf(LEVEL, df))
+    return score_interval(centre, effective, critical)

@@ -1,0 +1,64 @@
+"""The result of analysing a sweep: numbers only. `pipeline.report` turns them into sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.analysis.comparison import ModelComparison
+from pipeline.analysis.confidence import ConfidenceSet
+from pipeline.analysis.correction import Estimate
+from pipeline.analysis.curves import LearningCurve
+from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.edges import Edge
+from pipeline.analysis.evaluation import ChosenModel
+from pipeline.analysis.heatmap import Heatmap
+from pipeline.analysis.importance import Importance
+from pipeline.outcomes import Outcome
+from pipeline.tracking.entities import Sweep
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The statistics of the finished and halted runs of a sweep."""
+
+    confidence: ConfidenceSet
+    estimate: Estimate
+    importance: Importance
+    importance_epoch: int | None  # the epoch that it describes; None: the best epoch of each run
+    edges: Sequence[Edge]
+    swept: Sequence[str]  # the hyperparameters in which the runs differ, without the seed
+    # The table of the confidence set, with the columns of `swept`, and `group`: chosen, tied (a
+    # member of the set) or other.
+    configurations: pd.DataFrame
+    front: pd.DataFrame  # the configurations that no other beats in both cost and accuracy
+
+
+@dataclass(frozen=True)
+class SweepAnalysis:
+    """Everything that a report says about a sweep."""
+
+    sweep: Sweep
+    jobs: pd.DataFrame  # `tabulate`; the finished runs first, in the order of `rank`
+    counts: Mapping[Outcome, int]
+    chosen: ChosenModel | None
+    evidence: Evidence | None
+    evidence_problem: str | None  # the reason why there is no evidence although there is a choice
+    diagnostics: Diagnostics | None
+    curves: Sequence[LearningCurve]
+    heatmaps: Sequence[Heatmap]
+    halted: Mapping[int, int]  # epoch of a rung → number of jobs that were halted there
+    test_reads: Sequence[str]  # names of the runs whose test accuracy was measured
+
+
+@dataclass(frozen=True)
+class SweepComparison:
+    """Two sweeps, and their chosen models against each other."""
+
+    first: SweepAnalysis
+    second: SweepAnalysis
+    same_run: bool  # whether both chose the same run
+    models: ModelComparison | None
+    problem: str | None  # the reason why the models are not compared

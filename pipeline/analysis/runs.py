@@ -1,0 +1,127 @@
+"""The table of a sweep's runs, with typed values, in the order of the selection rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import MISSING
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data import published
+from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.outcomes import Outcome
+from pipeline.selection import SelectionKey, configuration_key, selection_key
+
+CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
+METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc", "num_test")
+PARAMS = (*HYPERPARAMETERS, "data.name")
+SIZES = ("num_train", "num_val", "num_features", "num_classes")
+DATA = ("dataset", "dataset_digest", *SIZES)
+_TRUTH = {"true": True, "false": False}
+_INTEGERS = ["job", *SIZES, "diverged_epoch", "halted_epoch", "best_epoch"]
+_NO_RESULT = (Outcome.DIVERGED, Outcome.FAILED)
+
+
+def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
+    """Turn the runs of `queries.sweep_runs` into one row per job, always with the same columns.
+
+    Returns:
+        Columns job, name, run_id, configuration (`configuration_ids`) and outcome; the
+        hyperparameters (`PARAMS`) as Python values; the metrics (`METRICS`) and tags as numbers or
+        None; seconds, from the start to the end of the run; and gap, train_acc − val_acc of the
+        last epoch.
+    """
+    columns = {"job": "tags.job", "name": "name", "run_id": "run_id", "outcome": "tags.outcome"}
+    columns |= {key: f"params.{key}" for key in PARAMS}
+    columns |= {key: f"metrics.{key}" for key in METRICS}
+    columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "halted_epoch", "error")}
+    jobs = runs.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
+    jobs["outcome"] = jobs["outcome"].fillna(Outcome.UNFINISHED.value)
+    for key in PARAMS:
+        # The dtype object keeps whole numbers whole beside missing values.
+        values = [_parse(key, text) for text in jobs[key]]
+        jobs[key] = pd.Series(values, jobs.index, dtype=object)
+    jobs[_INTEGERS] = jobs[_INTEGERS].apply(pd.to_numeric, errors="coerce").astype("Int64")
+    # Runs of earlier versions lack these two sizes.
+    shapes = {name: math.prod(shape) for name, shape in published.IMAGE_SHAPES.items()}
+    jobs["num_features"] = jobs["num_features"].fillna(jobs["dataset"].map(shapes).astype("Int64"))
+    jobs["num_classes"] = jobs["num_classes"].fillna(published.NUM_CLASSES)
+    jobs.insert(3, "configuration", configuration_ids(jobs))
+    jobs["gap"] = jobs["train_acc"] - jobs["val_acc"]
+    times = runs.reindex(columns=["start_time", "end_time"])
+    start, end = (pd.to_datetime(times[key], utc=True) for key in times)
+    jobs["seconds"] = (end - start).dt.total_seconds()
+    return jobs
+
+
+def rank(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The finished jobs in the order of `pipeline.selection`. The first row is the choice.
+
+    The replicates of a configuration stay together, the best one first. A configuration with a
+    replicate that diverged or failed comes after all others, as at a rung of successive halving.
+    """
+    ids = configuration_ids(jobs)
+    finished = jobs[jobs["outcome"] == Outcome.FINISHED]
+    incomplete = set(ids[jobs["outcome"].isin(_NO_RESULT)])
+    keys = pd.Series(
+        list(map(selection_key, finished["best_val_acc"], finished["best_val_loss"])),
+        finished.index,
+        dtype=object,
+    )
+    order: list[tuple[Any, ...]] = []
+    for id_, group in finished.groupby(ids[finished.index], sort=False):
+        own: list[SelectionKey] = list(keys[group.index])
+        first, size = int(group["job"].min()), int(group["hidden_size"].iloc[0])
+        key = (id_ not in incomplete, configuration_key(own, size, first))
+        order += zip([key] * len(group), own, -group["job"].astype(int), group.index, strict=True)
+    order.sort(key=lambda row: row[:3], reverse=True)
+    return finished.loc[[row[3] for row in order]]
+
+
+def configuration_ids(jobs: pd.DataFrame) -> pd.Series[int]:
+    """Number the configurations: equal for jobs whose values differ in their seed alone."""
+    names = [name for name in PARAMS if name in jobs and name != "seed"]
+    rows = [tuple(map(_hashable, row)) for row in jobs[names].itertuples(index=False)]
+    return pd.Series(number(rows), jobs.index, dtype=int)
+
+
+def number(labels: Sequence[Hashable]) -> list[int]:
+    """Number labels in the order of their first appearance; equal labels get equal numbers."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(label, len(numbers)) for label in labels]
+
+
+def swept_names(jobs: pd.DataFrame) -> list[str]:
+    """The values other than the seed in which jobs differ; hidden_size if there are none."""
+    names = [key for key in PARAMS if key != "seed" and jobs[key].nunique() > 1]
+    return names or ["hidden_size"]
+
+
+def _hashable(value: Any) -> Hashable:
+    return None if value is None or value is pd.NA or value != value else value
+
+
+def _parse(key: str, text: Any) -> Any:
+    """A parameter as a value of its type; the text if it has none of that type.
+
+    A run that is older than a hyperparameter gets its neutral value.
+    """
+    described = HYPERPARAMETERS.get(key)
+    if not isinstance(text, str):
+        old = described is not None and described.neutral is not MISSING
+        return described.neutral if described is not None and old else np.nan
+    if described is None or described.type is str:
+        return text
+    if described.type is bool:
+        return _TRUTH.get(text.lower(), text)
+    for kind in (int, float):
+        try:
+            number = kind(text)
+            if math.isfinite(number):
+                return number
+        except (ValueError, OverflowError):
+            continue
+    return text

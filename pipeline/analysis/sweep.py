@@ -1,0 +1,168 @@
+"""Analyse a sweep: choose the best model, evaluate it, and measure how certain the choice is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.analysis.artifacts import AnalysisError, load_hits
+from pipeline.analysis.comparison import compare_models
+from pipeline.analysis.confidence import confidence_set
+from pipeline.analysis.correction import correct_selection
+from pipeline.analysis.costs import costs, pareto
+from pipeline.analysis.curves import shown_curves
+from pipeline.analysis.diagnostics import diagnose
+from pipeline.analysis.edges import find_edges
+from pipeline.analysis.evaluation import ChosenModel, evaluate_best
+from pipeline.analysis.heatmap import make_heatmaps
+from pipeline.analysis.importance import importance
+from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
+from pipeline.analysis.runs import rank, swept_names, tabulate
+from pipeline.errors import PipelineError
+from pipeline.outcomes import Outcome
+from pipeline.tracking import queries
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.store import Store
+
+
+def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
+    """Analyse a sweep. If all its jobs have ended, the chosen model is evaluated on the test split.
+
+    Raises:
+        PipelineError: the runs cannot be read.
+    """
+    jobs = tabulate(queries.sweep_runs(store, sweep))
+    ranking = rank(jobs)
+    jobs = jobs.loc[[*ranking.index, *jobs.index.difference(ranking.index)]]
+    jobs.insert(0, "rank", pd.Series(range(1, len(ranking) + 1), ranking.index, "Int64"))
+    final = not (jobs["outcome"] == Outcome.UNFINISHED).any()
+    chosen = evaluate_best(store, ranking.iloc[0], final=final) if len(ranking) else None
+    evidence, problem = None, None
+    if chosen is not None:
+        jobs.loc[ranking.index[0], "test_acc"] = chosen.best.test_acc
+        jobs.loc[ranking.index[0], "num_test"] = chosen.best.num_test
+        try:
+            evidence = gather_evidence(store, jobs, sweep)
+        except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store holds anything
+            problem = " ".join(str(error).split())
+    halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
+    return SweepAnalysis(
+        sweep=sweep,
+        jobs=jobs,
+        counts={outcome: int((jobs["outcome"] == outcome).sum()) for outcome in Outcome},
+        chosen=chosen,
+        evidence=evidence,
+        evidence_problem=problem,
+        diagnostics=_diagnostics(chosen),
+        curves=shown_curves(store, jobs),
+        heatmaps=make_heatmaps(jobs, int(ranking.index[0]) if len(ranking) else None),
+        halted=dict(sorted(halted.items())),
+        test_reads=list(jobs.loc[jobs["test_acc"].notna(), "name"]),
+    )
+
+
+def compare_sweeps(store: Store, first: SweepAnalysis, second: SweepAnalysis) -> SweepComparison:
+    """Compare the chosen models of two sweeps."""
+    models, problem = None, None
+    if first.chosen is None or second.chosen is None:
+        return SweepComparison(first, second, False, None, None)
+    same = first.chosen.best.run_id == second.chosen.best.run_id
+    try:
+        models = None if same else compare_models(store, first.jobs.iloc[0], second.jobs.iloc[0])
+    except PipelineError as error:
+        problem = " ".join(str(error).split())
+    return SweepComparison(first, second, same, models, problem)
+
+
+def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
+    """Compare the runs of a sweep on their validation images.
+
+    Args:
+        store: holds the runs.
+        jobs: a row per run.
+        sweep: the sweep of the runs.
+
+    Raises:
+        PipelineError: the runs have other validation images, or lack their predictions.
+    """
+    compared = jobs[jobs["outcome"].isin((Outcome.FINISHED, Outcome.HALTED))]
+    if compared["dataset_digest"].nunique() > 1:
+        raise AnalysisError("the models were trained on different data")
+    models, hits = _candidates(store, jobs)
+    finished = (models["outcome"] == Outcome.FINISHED).to_numpy()
+    confidence = confidence_set(models[finished], hits[finished])
+    names = swept_names(compared)
+    swept = [name for name in names if name != "data.name"]
+    values = models[["configuration", *swept]].drop_duplicates("configuration")
+    configurations = confidence.table.merge(values, on="configuration")
+    tied = configurations["configuration"].isin(confidence.members)
+    configurations["group"] = np.where(tied, "tied", "other")
+    configurations.loc[0, "group"] = "chosen"
+    epoch, comparable = at_equal_epochs(store, jobs)
+    best = models.iloc[0]
+    started = jobs[jobs["num_val"].notna()]
+    return Evidence(
+        confidence=confidence,
+        estimate=correct_selection(models, hits),
+        importance=importance(comparable, swept),
+        importance_epoch=epoch,
+        edges=find_edges(started, {name: best[name] for name in swept}, swept, sweep.searched),
+        swept=swept,
+        configurations=configurations,
+        front=pareto(configurations, "cost", "mean"),
+    )
+
+
+def _candidates(store: Store, jobs: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
+    """The models that competed, the chosen configuration first, and their hits (models, images).
+
+    Finished models come in the order of `rank`, halted ones after them. Of equal jobs one counts.
+    A halted model is expected to gain as much by the rest of its training as the finished models
+    gained on average since the epoch of its rung.
+    """
+    ranking = rank(jobs)
+    halted = jobs[jobs["outcome"] == Outcome.HALTED]
+    models = pd.concat([ranking, halted]) if len(halted) else ranking
+    models = models.assign(gain=0.0)
+    models = models.drop_duplicates(["configuration", "seed"])
+    D, C = (int(models[key].iloc[0]) for key in ("num_features", "num_classes"))
+    cost = costs(models, D, C)
+    models = models.assign(cost=cost["prediction"].astype(int))
+    for epoch in halted["halted_epoch"].astype(int).unique().tolist():
+        gain = float((ranking["best_val_acc"] - _best_until(store, ranking, epoch)).mean())
+        models.loc[models["halted_epoch"] == epoch, "gain"] = max(0.0, gain)
+    pairs = zip(models["run_id"], models["num_val"], strict=True)
+    return models, np.array([load_hits(store, id_, int(num_val)) for id_, num_val in pairs])
+
+
+def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.DataFrame]:
+    """The runs by what they had reached at the first rung of successive halving.
+
+    Returns:
+        The epoch of the rung, and the finished and halted runs that were to train so far, with
+        their best_val_acc until then. Without halted runs, None and the finished runs unchanged.
+    """
+    halted = jobs["outcome"] == Outcome.HALTED
+    if not halted.any():
+        return None, rank(jobs)
+    epoch = int(jobs.loc[halted, "halted_epoch"].min())
+    runs = jobs[(halted | (jobs["outcome"] == Outcome.FINISHED)) & (jobs["num_epochs"] >= epoch)]
+    return epoch, runs.assign(best_val_acc=_best_until(store, runs, epoch))
+
+
+def _best_until(store: Store, runs: pd.DataFrame, epoch: int) -> list[float]:
+    """The highest validation accuracy of each run in its first epochs."""
+    curves = (queries.curves(store, run_id, ["val_acc"])["val_acc"] for run_id in runs["run_id"])
+    return [float(curve.loc[:epoch].max()) for curve in curves]
+
+
+def _diagnostics(chosen: ChosenModel | None) -> Any:
+    if chosen is None or chosen.weights is None or chosen.data is None or chosen.job is None:
+        return None
+    values = chosen.job.hyperparameters
+    decay = values.learning_rate_decay ** (chosen.best.best_epoch - 1)
+    rate = values.learning_rate * decay
+    return diagnose(chosen.weights, chosen.data, rate, values.l2_reg, values.batch_size)

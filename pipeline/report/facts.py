@@ -1,0 +1,130 @@
+"""The contents of report.json and of the CSV files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.heatmap import GRID
+from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
+from pipeline.analysis.runs import DATA, PARAMS
+from pipeline.outcomes import Outcome
+from pipeline.report import sentences
+from pipeline.report.formatting import csv_text
+
+MISTAKE = ("number", "label", "predicted", "probability")  # the fields of a mistake in JSON
+
+
+def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[str, Any]:
+    """All facts of a report as JSON values."""
+    jobs = found.jobs
+    first = jobs[jobs["dataset"].notna()][:1]
+    shared = [key for key in PARAMS if jobs[key].nunique() == 1]
+    facts = {
+        "sweep": found.sweep.name,
+        "command": found.sweep.command,
+        "jobs": sentences.job_counts(found),
+        **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
+        "shared": {key: jobs[key].dropna().iloc[0] for key in shared},
+        "best": asdict(found.chosen.best) if found.chosen else None,
+        "problem": None if found.chosen else sentences.no_choice(found),
+        "against": _against(comparison) if comparison else None,
+        "notes": [*sentences.missing_results(found), *sentences.notes(found)],
+        "evidence": _evidence(found.evidence) if found.evidence else None,
+        "diagnostics": _diagnostics(found),
+        "runs": _records(jobs),
+        "halted": _apart(jobs, Outcome.HALTED, epoch="halted_epoch", best_val_acc="best_val_acc"),
+        "diverged": _apart(jobs, Outcome.DIVERGED, epoch="diverged_epoch"),
+        "failed": _apart(jobs, Outcome.FAILED, error="error"),
+        "unfinished": _apart(jobs, Outcome.UNFINISHED),
+    }
+    plain: dict[str, Any] = _plain(facts)
+    return plain
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as CSV in which no cell is a formula of a spreadsheet."""
+    texts = table.select_dtypes(["object", "string"]).columns
+    return table.assign(**{name: table[name].map(csv_text) for name in texts}).to_csv(index=False)
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    shares, table = evidence.importance.shares, evidence.configurations
+    estimate = evidence.estimate
+    return {
+        "swept": list(evidence.swept),
+        "configurations": _configurations(table, evidence.swept),
+        "num_tied": len(evidence.confidence.members) - 1,
+        "cheapest": evidence.confidence.cheapest,
+        "estimate": asdict(estimate) | {"optimism": estimate.optimism},
+        "importance": {" × ".join(n): share for n, share in shares.itertuples(index=False)},
+        "importance_method": evidence.importance.method,
+        "importance_epoch": evidence.importance_epoch,
+        "marginals": _records(evidence.importance.marginals),
+        "pareto_front": list(evidence.front["configuration"]),
+        "edges": [asdict(edge) for edge in evidence.edges],
+    }
+
+
+def _configurations(table: pd.DataFrame, swept: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows with the swept values as an object of their own."""
+    rows = _records(table)
+    return [{"values": {key: row.pop(key) for key in swept}} | row for row in rows]
+
+
+def _diagnostics(found: SweepAnalysis) -> dict[str, Any] | None:
+    if found.diagnostics is None or found.chosen is None or found.chosen.data is None:
+        return None
+    measured: Diagnostics = found.diagnostics
+    return {
+        "train_acc": measured.train_acc,
+        "generalisation_gap": measured.gap,
+        "dead_units": measured.dead_units,
+        "hidden_units": measured.hidden_units,
+        "update_ratio": dict(zip(("W1", "W2"), measured.updates, strict=True)),
+        "classes": list(found.chosen.data.classes),
+        "confusion": measured.confusion.tolist(),
+        "mistakes": [
+            {key: value for key, value in mistake._asdict().items() if key in MISTAKE}
+            for mistake in measured.mistakes
+        ],
+    }
+
+
+def _against(comparison: SweepComparison) -> dict[str, Any]:
+    return {
+        "sweep": comparison.second.sweep.name,
+        "verdict": sentences.verdict(comparison),
+        "models": asdict(comparison.models) if comparison.models else None,
+        "rows": sentences.side_by_side(comparison),
+    }
+
+
+def _apart(jobs: pd.DataFrame, outcome: Outcome, **more: str) -> list[dict[str, Any]]:
+    """The jobs of one outcome with their most important columns."""
+    keys = {key: key for key in ("job", "name", "run_id", *GRID)} | more
+    rows = jobs[jobs["outcome"] == outcome][list(keys.values())]
+    return _records(rows.set_axis(list(keys), axis=1))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a DataFrame, an object for each."""
+    rows = frame.astype(object).to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can express it: null for a missing or infinite number."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if pd.isna(value) or value in (math.inf, -math.inf):
+        return None
+    return value.item() if isinstance(value, np.generic) else value

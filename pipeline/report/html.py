@@ -1,0 +1,92 @@
+"""The report as one HTML page that loads nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+
+from pipeline.analysis.heatmap import Cell
+from pipeline.analysis.result import SweepAnalysis, SweepComparison
+from pipeline.report import sentences
+from pipeline.report.charts.canvas import COLOURS, GREY
+from pipeline.report.drawings import Drawings
+from pipeline.report.formatting import axis, percent, show, visible
+from pipeline.report.markdown import figures, settings
+from pipeline.report.tables import configuration_table, outcome_tables
+
+FOLDER = Path(__file__).parent
+
+
+def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Drawings) -> str:
+    """The report as one page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=visible,
+    )
+    environment.filters |= {"axis": axis, "percent": percent, "show": show, "style": cell_style}
+    environment.filters |= {"confusion_shade": confusion_shade}
+    script = (FOLDER / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    evidence = found.evidence
+    several = evidence is not None and len(evidence.configurations) > 1
+    return environment.get_template("report.html.j2").render(
+        sweep=found.sweep.name,
+        answer=sentences.answer(found),
+        notes=[*sentences.missing_results(found), *sentences.notes(found)],
+        comparison=_comparison(comparison) if comparison else None,
+        chosen=found.chosen,
+        diagnostics=found.diagnostics,
+        figures=figures(found.diagnostics) if found.diagnostics else [],
+        heatmaps=found.heatmaps,
+        configurations=configuration_table(evidence) if evidence and several else None,
+        tables=outcome_tables(found.jobs),
+        settings=settings(found),
+        drawings=drawings,
+        colours=COLOURS,
+        grey=GREY,
+        script=script,
+        script_hash=f"sha256-{digest}",
+    )
+
+
+def _comparison(comparison: SweepComparison) -> dict[str, Any]:
+    return {
+        "sweep": comparison.second.sweep.name,
+        "verdict": sentences.verdict(comparison),
+        "rows": sentences.side_by_side(comparison),
+    }
+
+
+def cell_style(cell: Cell) -> str:
+    """The colours of a cell of a heatmap: darker is better, and the text stays readable."""
+    red, green, blue, _ = map(float, colormaps["Blues"](0.05 + 0.8 * cell.shade))
+    rgb = red, green, blue
+    return f"background: {to_hex(rgb)}; color: {_ink(rgb)}"
+
+
+def confusion_shade(count: int, largest: int) -> str:
+    """The opacity of a cell of the confusion matrix.
+
+    The square root makes the few mistakes visible beside the many correct predictions.
+    """
+    return f"{0.75 * math.sqrt(count / largest):.2f}"
+
+
+def _ink(colour: tuple[float, float, float]) -> str:
+    """Black or white, whichever has the higher contrast to a colour (RGB from 0 to 1; WCAG 2.1)."""
+    rgb = np.array(colour)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"

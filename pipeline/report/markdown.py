@@ -1,0 +1,111 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.result import SweepAnalysis, SweepComparison
+from pipeline.analysis.runs import PARAMS
+from pipeline.report import sentences
+from pipeline.report.formatting import markdown_text, percent, show
+from pipeline.report.tables import (
+    Table,
+    configuration_table,
+    confusion_table,
+    outcome_tables,
+)
+from pipeline.tracking.entities import Sweep
+
+
+def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
+    """The report as Markdown: everything except the charts."""
+    lines = [f"# Report of sweep {markdown_text(found.sweep.name)}", "", description(found)]
+    if comparison is not None:
+        lines += ["", *_comparison(comparison)]
+    if found.evidence is not None and len(found.evidence.configurations) > 1:
+        lines += ["", "## All configurations", "", *_rows(configuration_table(found.evidence))]
+    if found.diagnostics is not None and found.chosen is not None and found.chosen.data is not None:
+        lines += ["", "## Chosen model", ""]
+        lines += [f"- {key}: {markdown_text(value)}" for key, value in figures(found.diagnostics)]
+        lines += ["", "Confusion matrix: a row per class, a column per prediction.", ""]
+        lines += _rows(confusion_table(found.diagnostics, found.chosen.data.classes))
+    for table in outcome_tables(found.jobs):
+        lines += ["", f"## {table.name.capitalize()} jobs", "", *_rows(table)]
+    lines += ["", "## Provenance", ""]
+    lines += [f"- {key}: {markdown_text(value)}" for key, value in settings(found)]
+    return "\n".join(lines) + "\n"
+
+
+def description(found: SweepAnalysis) -> str:
+    """The answer and the notes."""
+    notes = [*sentences.missing_results(found), *sentences.notes(found)]
+    lines = [f"**{markdown_text(line)}**  " for line in sentences.answer(found)]
+    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in notes)])
+
+
+def mlflow_description(found: SweepAnalysis, sweep: Sweep, pictures: Sequence[str]) -> str:
+    """The text that MLflow's UI shows with a sweep. The UI folds all but its first lines.
+
+    It contains the answer, links to the chosen run and the report, the notes, and the charts.
+    """
+    answer, _, notes = description(found).partition("\n\n")
+    runs = f"#/experiments/{sweep.experiment_id}/runs"
+    artifact = f"get-artifact?run_uuid={sweep.run_id}&path=report%2F"
+    chosen = [f"[Chosen run]({runs}/{found.chosen.best.run_id})"] if found.chosen else []
+    links = " · ".join([*chosen, f"[Report]({runs}/{sweep.run_id}/artifacts/report)"])
+    shown = " ".join(f"![{name}]({artifact}{name})" for name in pictures)
+    return "\n\n".join([answer, links, notes, shown])
+
+
+def figures(measured: Diagnostics) -> list[tuple[str, str]]:
+    """The diagnostics of the chosen model that are single numbers."""
+    W1, W2 = measured.updates
+    dead = measured.dead_units or "none"
+    return [
+        ("Training accuracy", f"{percent(measured.train_acc)}, of the stored weights"),
+        (
+            "Generalisation gap",
+            f"{100 * measured.gap:.1f} points between training and validation accuracy",
+        ),
+        (
+            "Dead hidden units",
+            f"{dead} of {measured.hidden_units} (a dead unit is 0 on every training image, so "
+            "that its gradient is 0 too)",
+        ),
+        (
+            "Update-to-weight ratio",
+            f"{W1:.1e} for W1 and {W2:.1e} for W2 in one step (about 1e-3 is usual)",
+        ),
+    ]
+
+
+def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
+    """What was run, on which data."""
+    jobs = found.jobs
+    data = jobs[jobs["dataset"].notna()][:1].to_dict("records")
+    first: dict[Any, Any] = (
+        data[0] if data else dict.fromkeys(("dataset", "dataset_digest", "num_train", "num_val"))
+    )
+    sizes = f"{show(first['num_train'])} training and {show(first['num_val'])} validation images"
+    shared = {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1}
+    return [
+        ("Command", found.sweep.command),
+        ("Jobs", sentences.job_counts(found)),
+        ("Data", f"{show(first['dataset'])}, {sizes}, digest {show(first['dataset_digest'])}"),
+        ("Shared values", ", ".join(f"{key}={show(value)}" for key, value in shared.items())),
+    ]
+
+
+def _comparison(comparison: SweepComparison) -> Iterator[str]:
+    first, second = comparison.first.sweep.name, comparison.second.sweep.name
+    yield from (f"## Comparison with sweep {markdown_text(second)}", "")
+    yield from (markdown_text(sentences.verdict(comparison)), "")
+    for row in [("", first, second), ("---",) * 3, *sentences.side_by_side(comparison)]:
+        yield f"| {' | '.join(map(markdown_text, row))} |"
+
+
+def _rows(table: Table) -> list[str]:
+    rows = [table.header, ["---"] * len(table.header), *table.rows]
+    return [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]

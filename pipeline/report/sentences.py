@@ -1,0 +1,243 @@
+"""The sentences of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.analysis.edges import Edge, Interval
+from pipeline.analysis.importance import Importance
+from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
+from pipeline.config import short
+from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.outcomes import Outcome
+from pipeline.report.commands import extend, override
+from pipeline.report.formatting import one_line, percent, show
+from pipeline.report.labels import label, run_label, shown_names, symbol
+
+LISTED = 5  # failed jobs that are named one by one
+NAMED = 5  # values or pairs of values that the sentence about importance lists
+
+
+def answer(found: SweepAnalysis) -> tuple[str, ...]:
+    """The chosen model, its validation accuracy and its test accuracy, a line each."""
+    if found.chosen is None:
+        return (no_choice(found),)
+    best = found.chosen.best
+    row = found.jobs.iloc[0]
+    values = ", ".join(f"{symbol(key)}={show(row[key])}" for key in shown_names(found.jobs))
+    return (
+        f"Best model: {values}",
+        f"Validation accuracy: {validation_accuracy(found)}",
+        "Test accuracy: "
+        + (f"unknown: {best.test_problem}" if best.test_acc is None else test_accuracy(found)),
+    )
+
+
+def validation_accuracy(found: SweepAnalysis) -> str:
+    """The validation accuracy of the chosen configuration, with its interval."""
+    assert found.chosen is not None
+    best, evidence = found.chosen.best, found.evidence
+    if evidence is None:
+        low, high = best.val_acc_ci95
+        return f"{percent(best.val_acc)} (95 % interval {percent(low)} to {percent(high)})"
+    estimate = evidence.estimate
+    seeds = f"mean over {estimate.num_seeds} seeds, " if estimate.num_seeds > 1 else ""
+    interval = f"95 % interval {percent(estimate.low)} to {percent(estimate.high)}"
+    if estimate.num_candidates == 1:
+        return f"{percent(estimate.raw)} ({seeds}{interval}, {best.num_val:,} images)"
+    return (
+        f"{percent(estimate.corrected)} ({seeds}{interval}; corrected for the choice among "
+        f"{estimate.num_candidates}; {percent(estimate.raw)} measured on {best.num_val:,} images)"
+    )
+
+
+def test_accuracy(found: SweepAnalysis) -> str:
+    """The test accuracy of the chosen model, with its interval."""
+    assert found.chosen is not None
+    best = found.chosen.best
+    if best.test_acc is None:
+        return "–"
+    if best.test_acc_ci95 is None:
+        return percent(best.test_acc)
+    low, high = best.test_acc_ci95
+    interval = f"95 % interval {percent(low)} to {percent(high)}"
+    return f"{percent(best.test_acc)} ({interval}, {best.num_test:,} images)"
+
+
+def job_counts(found: SweepAnalysis) -> str:
+    """How many jobs there are, and how many ended with each outcome."""
+    count = len(found.jobs)
+    parts = ", ".join(f"{n} {outcome}" for outcome, n in found.counts.items() if n)
+    return f"{count} {'job' if count == 1 else 'jobs'}{': ' if parts else ''}{parts}"
+
+
+def no_choice(found: SweepAnalysis) -> str:
+    """The reason why there is no model to choose, and the remedy."""
+    jobs = found.jobs
+    diverged = jobs[jobs["outcome"] == Outcome.DIVERGED]
+    errors = jobs["error"].dropna()
+    remedy = "start the sweep again"
+    if len(diverged):
+        smallest = show(diverged["learning_rate"].min())
+        remedy = f"lower learning_rate (the smallest that diverged was {smallest}) or l2_reg"
+    elif len(errors):
+        remedy = f"the first error was: {one_line(errors.iloc[0])}"
+    return f"No model to choose ({job_counts(found)}): {remedy}"
+
+
+def missing_results(found: SweepAnalysis) -> Iterator[str]:
+    """The jobs without a result, the reasons, and the command that trains only these."""
+    failed = found.jobs[found.jobs["outcome"] == Outcome.FAILED]
+    for name, error in failed[["name", "error"]].head(LISTED).itertuples(index=False):
+        yield f"{name} failed: {one_line(error)}"
+    if len(failed) > LISTED:
+        yield f"… and {len(failed) - LISTED} more failed"
+    count = found.counts[Outcome.FAILED] + found.counts[Outcome.UNFINISHED]
+    if count:
+        yield (
+            f"{count} of {len(found.jobs)} jobs have no result; to train only these, run the same "
+            f"command again: {found.sweep.command}"
+        )
+
+
+def notes(found: SweepAnalysis) -> Iterator[str]:
+    """What a reader should know about the choice, a sentence each."""
+    if found.halted:
+        rungs = ", ".join(f"{n} after epoch {epoch}" for epoch, n in found.halted.items())
+        yield f"Halted jobs ({rungs}) are not compared with those that trained to their end."
+    if found.evidence_problem:
+        yield f"The models cannot be compared: {found.evidence_problem}."
+    if found.evidence is not None:
+        yield from _choice_notes(found, found.evidence)
+        yield from _importance_notes(found.evidence.importance, found.evidence.importance_epoch)
+        for edge in found.evidence.edges:
+            yield f"{edge_sentence(edge)} Try: {edge_command(found.sweep.command, edge)}"
+    if found.chosen is not None and found.chosen.problem and found.chosen.best.test_acc is not None:
+        yield f"There are no diagnostics of the chosen model: {found.chosen.problem}."
+    if len(found.test_reads) > 1:
+        yield (
+            f"The test accuracy was measured for {len(found.test_reads)} models of this sweep "
+            f"({'; '.join(found.test_reads)}), each time for the best one so far. The last figure "
+            "is therefore not free of selection."
+        )
+
+
+def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
+    assert found.chosen is not None
+    confidence, estimate = evidence.confidence, evidence.estimate
+    others = len(confidence.table) - 1
+    if estimate.num_seeds > 1:
+        yield (
+            f"The choice uses the mean over {estimate.num_seeds} seeds, {percent(estimate.raw)} "
+            f"with standard deviation {percent(estimate.std)}. The model is that of the best seed, "
+            f"whose validation accuracy is {percent(found.chosen.best.val_acc)}."
+        )
+    if others:
+        tied = len(confidence.members) - 1
+        test = "(paired tests on the same validation images, Holm's correction, 5 % level)"
+        if tied:
+            table = evidence.configurations
+            row = table[table["configuration"] == confidence.cheapest].iloc[0]
+            yield (
+                f"{tied} of the other {others} configurations cannot be distinguished from it "
+                f"{test}. The one with the lowest cost among these is "
+                f"{label(row.to_dict(), evidence.swept)}."
+                if others > 1
+                else f"The other configuration cannot be distinguished from it {test}."
+            )
+        else:
+            every = (
+                "the other configuration" if others == 1 else f"all other {others} configurations"
+            )
+            yield f"It is significantly better than {every} {test}."
+    if estimate.num_candidates > 1:
+        yield (
+            f"Picking the best of {estimate.num_candidates} inflates its accuracy; the "
+            f"bias-corrected estimate is {percent(estimate.corrected)} (bootstrap of the choice)."
+        )
+
+
+def _importance_notes(found: Importance, epoch: int | None) -> Iterator[str]:
+    shares = found.shares.head(NAMED)
+    if len(shares):
+        parts = ", ".join(
+            f"{' × '.join(names)} {percent(share)}"
+            for names, share in shares.itertuples(index=False)
+        )
+        after = f" after epoch {epoch}" if epoch else ""
+        how = "" if found.method == "exact" else ", missing cells predicted by a random forest"
+        yield (
+            f"Hyperparameter importance{after}, as shares of the variance of accuracy (functional "
+            f"ANOVA{how}): {parts}."
+        )
+
+
+def edge_sentence(edge: Edge) -> str:
+    """The edge, and what may lie beyond it."""
+    more = "larger" if edge.end == "largest" else "smaller"
+    if edge.wider is not None:
+        end = "upper" if edge.end == "largest" else "lower"
+        return (
+            f"{edge.name}={short(float(f'{edge.value:.3g}'))} is near the {end} end of the "
+            f"searched interval: a {more} value may be better."
+        )
+    return (
+        f"{edge.name}={short(edge.value)} is the {edge.end} value that was tried: a {more} one may "
+        f"be better, e.g. {', '.join(map(short, edge.further))}."
+    )
+
+
+def edge_command(command: str, edge: Edge) -> str:
+    """The command of the sweep with the values beyond an edge."""
+    if edge.wider is None:
+        return extend(command, edge.name, [edge.value, *edge.further])
+    return override(command, edge.name, _interval_text(edge.name, edge.wider))
+
+
+def _interval_text(name: str, interval: Interval) -> str:
+    """An interval in Hydra's syntax."""
+    text = f"interval({short(interval.low)},{short(interval.high)})"
+    text = f"int({text})" if HYPERPARAMETERS[name].type is int else text
+    return f"tag(log,{text})" if interval.log else text
+
+
+def verdict(comparison: SweepComparison) -> str:
+    """Which of two sweeps has the better model."""
+    if comparison.same_run:
+        return "Both sweeps chose the same run."
+    if comparison.problem:
+        return f"The chosen models cannot be compared: {comparison.problem}."
+    models = comparison.models
+    if models is None:
+        return "One of the two sweeps has no model to compare."
+    test = f"(exact McNemar test on the same validation images, p = {models.p_value:.2g})"
+    if not (models.first_is_better or models.second_is_better):
+        return f"The chosen models cannot be distinguished {test}."
+    better = comparison.first if models.first_is_better else comparison.second
+    return f"The chosen model of {better.sweep.name} is better {test}."
+
+
+def side_by_side(comparison: SweepComparison) -> list[tuple[str, str, str]]:
+    """The most important facts of two sweeps: what it is, of the first, of the second."""
+    first, second = _summary(comparison.first), _summary(comparison.second)
+    return [(name, text, second[name]) for name, text in first.items()]
+
+
+def _summary(found: SweepAnalysis) -> dict[str, str]:
+    evidence, chosen = found.evidence, found.chosen
+    tied, important, digest = "–", "–", found.jobs["dataset_digest"].dropna()
+    if evidence is not None:
+        others = len(evidence.confidence.table) - 1
+        tied = f"{len(evidence.confidence.members) - 1} of the other {others} configurations"
+        names = evidence.importance.shares["values"].tolist()
+        important = " × ".join(names[0]) if names else "–"
+    return {
+        "Jobs": job_counts(found),
+        "Best model": run_label(found.jobs.iloc[0], found.jobs) if chosen else "–",
+        "Validation accuracy": validation_accuracy(found) if chosen else "–",
+        "Test accuracy": test_accuracy(found) if chosen else "–",
+        "Cannot be distinguished": tied,
+        "Most important": important,
+        "Dataset digest": show(digest.iloc[0]) if len(digest) else "–",
+        "Command": found.sweep.command,
+    }
