@@ -41,6 +41,7 @@ from tests.torture.server import Server
 GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
 SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)  # likewise
+AS_IN_CONF = {"momentum": 0, "dropout": 0}  # logged as they are written there
 URI = "http://127.0.0.1:1"
 KERNELS = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"  # not these
 
@@ -104,7 +105,8 @@ def on_one_machine(root: Path) -> Mapping[str, Job]:
     place = RunContext(store, experiment, store.start_sweep(experiment, "alone", "…"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_OUTPUTS", str(root))
-        train([job(i, root / str(i), values) for i, values in enumerate(jobs)], place)
+        specs = [job(i, root / str(i), values) for i, values in enumerate(jobs)]
+        train([replace(spec, values=spec.values | AS_IN_CONF) for spec in specs], place)
     return results(root / "alone.db")
 
 
