@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from pipeline.process import temporary_name
 
 NOTICE_SECONDS = 5  # of waiting for a lock before a log line says so
 LOCK_SECONDS = 60  # of waiting for a lock before an error
@@ -26,7 +26,7 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
         OSError: it cannot be written; what was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{host_name()}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -62,8 +62,3 @@ def lock_file(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def host_name() -> str:
-    """The name of this machine, without what could not be part of a file's name."""
-    return re.sub(r"\W", "_", platform.node())

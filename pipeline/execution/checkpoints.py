@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
 
-from pipeline.files import atomic_write, host_name
-from pipeline.nn.history import Checkpoint, Metrics, Row
-from pipeline.nn.model import Params
-from pipeline.nn.population import VERSION
-from pipeline.outcomes import Outcome
+from pipeline.execution.checkpoint_file import Model, as_arrays, read_checkpoint
+from pipeline.files import atomic_write
+from pipeline.nn.history import Checkpoint
+from pipeline.process import is_abandoned, this_process
 
-MAX_AGE = 7 * 24 * 3600  # seconds after which a temporary file of another host is deleted
+MAX_AGE = 7 * 24 * 3600  # seconds after which a temporary file of an unknown process is deleted
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class Checkpoints:
 
     folder: Path
     minutes: float  # between two checkpoints of a model in training
-    owner: str = field(default_factory=lambda: f"{host_name()}.{os.getpid()}")  # this sweep
+    owner: str = field(default_factory=lambda: str(this_process()))  # the sweep's process
 
     def path(self, name: str) -> Path:
         """The file of a model, which may not exist."""
@@ -43,13 +37,13 @@ class Checkpoints:
         """This sweep's own copy of a result, which may not exist."""
         return self.folder / f"{name}.{self.owner}.tmp"
 
-    def read(self, name: str) -> Checkpoint | None:
-        """Read the checkpoint of a model; None if it is missing or damaged."""
-        return _read(self.path(name))
+    def read(self, name: str, model: Model) -> Checkpoint | None:
+        """Read the checkpoint of a model; None if it is missing, damaged or of another model."""
+        return read_checkpoint(self.path(name), name, model)
 
-    def read_result(self, name: str) -> Checkpoint | None:
+    def read_result(self, name: str, model: Model) -> Checkpoint | None:
         """Read this sweep's copy of a result, or of a model that paused at a rung."""
-        return _read(self.result_path(name))
+        return read_checkpoint(self.result_path(name), name, model)
 
     def write(self, name: str, checkpoint: Checkpoint, *, own_copy: bool = False) -> None:
         """Replace the checkpoint of a model atomically.
@@ -62,7 +56,7 @@ class Checkpoints:
         Raises:
             OSError: the disk is full, or the folder is not writable.
         """
-        arrays = _as_arrays(checkpoint)
+        arrays = as_arrays(name, checkpoint)
         paths = [self.path(name)]
         if own_copy or checkpoint.outcome:
             paths.append(self.result_path(name))
@@ -77,57 +71,6 @@ class Checkpoints:
     def delete_abandoned(self) -> None:
         """Delete the temporary files of processes that were killed."""
         for path in self.folder.glob("*.tmp"):
-            writer = re.search(rf"\.{host_name()}\.(\d+)\.tmp$", path.name)
-            dead = writer is not None and not psutil.pid_exists(int(writer[1]))
             with suppress(OSError):  # another process may have deleted it
-                if dead or time.time() - path.stat().st_mtime > MAX_AGE:
+                if is_abandoned(path) or time.time() - path.stat().st_mtime > MAX_AGE:
                     path.unlink()
-
-
-def _read(path: Path) -> Checkpoint | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return _from_arrays(file)
-    except Exception:  # zipfile and NumPy raise errors of many types for a damaged file
-        return None
-
-
-def _as_arrays(checkpoint: Checkpoint) -> dict[str, Any]:
-    arrays: dict[str, Any] = {
-        "version": VERSION,
-        "curve": [[*row.metrics, row.milliseconds] for row in checkpoint.curve],
-        "outcome": str(checkpoint.outcome or ""),
-        "best_hits": checkpoint.best_hits,
-        "step": checkpoint.step,
-        "loss": checkpoint.loss,
-        "hits": checkpoint.hits,
-    }
-    weights = {"": checkpoint.params, "best_": checkpoint.best, "velocity_": checkpoint.velocity}
-    for prefix, params in weights.items():
-        if params is not None:
-            arrays |= {f"{prefix}{key}": value for key, value in params._asdict().items()}
-    return arrays
-
-
-def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
-    if int(file["version"]) != VERSION:
-        raise ValueError("it was written by another version of the trainer")
-
-    def params(prefix: str) -> Params | None:
-        keys = [f"{prefix}{key}" for key in Params._fields]
-        return Params(*(file[key] for key in keys)) if keys[0] in file else None
-
-    return Checkpoint(
-        curve=tuple(
-            Row(Metrics(*map(float, values)), int(milliseconds))
-            for *values, milliseconds in file["curve"]
-        ),
-        outcome=Outcome(str(file["outcome"])) if str(file["outcome"]) else None,
-        best=params("best_"),
-        best_hits=file["best_hits"],
-        params=params(""),
-        step=int(file["step"]),
-        loss=float(file["loss"]),
-        hits=int(file["hits"]),
-        velocity=params("velocity_"),
-    )

@@ -12,12 +12,13 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.artifacts import write_artifacts
 from pipeline.execution.best_epoch import BestEpoch
+from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job_log import JobLog
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
-from pipeline.nn.history import Row, selection_key
+from pipeline.nn.history import Checkpoint, Row, selection_key
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey
 from pipeline.shutdown import defer_signals
@@ -61,6 +62,7 @@ class JobRun:
         self._cached_score: float | None = None  # of a run that stands for this job
         self._unlogged_rows: list[tuple[int, Row]] = []  # epochs that the log file lacks
         self._checkpoints: Checkpoints | None = None
+        self._model: Model | None = None  # what a checkpoint must fit
         self._shard = context.shard
         self._choices: dict[str, str] = {}  # of the preprocessing
         self._log = JobLog(spec.log)
@@ -108,6 +110,7 @@ class JobRun:
         """Set the dataset and the name of the checkpoint before training."""
         assert self.job is not None
         self.checkpoint_name, self._checkpoints = name, checkpoints
+        self._model = Model.of(self.hyperparameters, data)
         sizes = {
             "num_train": len(data.y_train),
             "num_val": len(data.y_val),
@@ -181,11 +184,10 @@ class JobRun:
 
     def halt(self, rung: int) -> None:
         """End the job at a rung of successive halving."""
-        assert self._checkpoints is not None
-        saved = self._checkpoints.read_result(self.checkpoint_name)
-        if saved is None:
-            path = self._checkpoints.result_path(self.checkpoint_name)
-            self.fail(PipelineError(f"{path} is missing or damaged: rerun the same command"))
+        try:
+            saved = self._read_result()
+        except OSError as error:
+            self.fail(PipelineError(f"{error}: rerun the same command"))
             return
         self._logger.add_tags({"rung": str(rung)})
         self._end(Outcome.HALTED, saved.curve[-1].milliseconds)
@@ -284,12 +286,16 @@ class JobRun:
         if milliseconds is not None and (best := self.best.as_metrics()):
             self._logger.add_point(Point(self.epoch, milliseconds, best))
 
-    def _log_artifacts(self) -> None:
-        assert self._checkpoints is not None
-        result = self._checkpoints.read_result(self.checkpoint_name)
+    def _read_result(self) -> Checkpoint:
+        assert self._checkpoints is not None and self._model is not None
+        result = self._checkpoints.read_result(self.checkpoint_name, self._model)
         if result is None:
             path = self._checkpoints.result_path(self.checkpoint_name)
-            raise OSError(f"the result in {path} is missing or damaged: rerun the same command")
+            raise OSError(f"the result in {path} is missing or damaged")
+        return result
+
+    def _log_artifacts(self) -> None:
+        result = self._read_result()
         with tempfile.TemporaryDirectory() as folder:
             write_artifacts(Path(folder), self.spec.values, result)
             self._logger.log_files(Path(folder))

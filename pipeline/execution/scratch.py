@@ -1,7 +1,8 @@
-"""Temporary folders that do not outlive their process by long."""
+"""Temporary folders and semaphores that are removed even if their process is killed."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -9,41 +10,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 PREFIX = "population-"
+SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps the semaphores of loky's workers
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Create a temporary folder, and delete those of processes that were killed.
+    """Create a temporary folder, and remove what killed processes have left.
 
     A process holds a lock on ``population-ID.lock`` as long as it uses the folder ``population-ID``
-    beside it. The system releases the lock when the process dies, in any container. So a folder
-    whose lock is free belongs to nobody.
+    beside it. The system releases the lock when the process dies, in whichever container it ran.
+    So a folder whose lock is free belongs to nobody.
 
     Raises:
         OSError: the folder cannot be created.
     """
     parent = Path(tempfile.gettempdir())
-    _delete_abandoned(parent)
+    _remove_abandoned(parent)
     folder = parent / f"{PREFIX}{uuid.uuid4().hex}"
-    lock = FileLock(_lock_path(folder), thread_local=False)
-    with lock.acquire():
+    with FileLock(f"{folder}.lock", thread_local=False):
         folder.mkdir(mode=0o700)
         try:
+            (folder / "pid").write_text(str(os.getpid()), encoding="ascii")
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            _lock_path(folder).unlink(missing_ok=True)
+            Path(f"{folder}.lock").unlink(missing_ok=True)
 
 
-def _delete_abandoned(parent: Path) -> None:
-    for path in parent.glob(f"{PREFIX}*.lock"):
-        with suppress(Timeout, OSError), FileLock(path, blocking=False):
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-            path.unlink()
+def _remove_abandoned(parent: Path) -> None:
+    for lock in parent.glob(f"{PREFIX}*.lock"):
+        with suppress(Timeout, OSError), FileLock(lock, blocking=False):
+            folder = lock.with_suffix("")
+            _remove_shared_memory(folder / "pid")
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
-def _lock_path(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
+def _remove_shared_memory(pid_file: Path) -> None:
+    """Remove what joblib and loky have left in shared memory when their process was killed."""
+    try:
+        pid = int(pid_file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return
+    if psutil.pid_exists(pid):  # a new process with this number
+        return
+    for path in SHARED_MEMORY.glob(f"sem.loky-{pid}-*"):
+        path.unlink(missing_ok=True)
+    for path in SHARED_MEMORY.glob(f"joblib_memmapping_folder_{pid}_*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot
@@ -60,7 +61,9 @@ class ShardTrainer:
         """Train models together that are at the same mini-batch."""
         groups: dict[tuple[int, int], dict[int, Checkpoint | None]] = defaultdict(dict)
         for i in models:
-            saved = self._checkpoints.read(self._checkpoint_names[i])
+            saved = self._checkpoints.read(
+                self._checkpoint_names[i], Model.of(self._jobs[i], self._data)
+            )
             if saved is not None and saved.outcome:
                 self._unsaved[i] = saved
                 continue

@@ -14,6 +14,7 @@ import pytest
 from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution import plan
+from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.plan import ShardPlan, model_bytes, plan_waves
 from pipeline.execution.shared_metrics import SharedMetrics
@@ -79,7 +80,10 @@ def test_no_shards_waves_or_processes_change_a_bit(
         curves = [list(board.read(i, 0)) for i in range(len(jobs))]
         outcomes = [curve[-1][1] for curve in curves]
         assert outcomes == ["finished", "finished", "diverged", "finished", "finished"]
-        best = [checkpoints.read(name).best for name in NAMES[: len(jobs)]]
+        best = [
+            checkpoints.read(name, Model.of(values, digits)).best
+            for name, values in zip(NAMES, jobs, strict=False)
+        ]
         assert best[2] is None
         results.append(
             (

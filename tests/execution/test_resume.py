@@ -22,8 +22,8 @@ from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.local import LocalTrainer
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.spec import RunContext
-from pipeline.files import host_name
 from pipeline.nn.stack import Stack
+from pipeline.process import this_process
 from pipeline.tracking import cleanup, queries
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store
@@ -60,7 +60,8 @@ def test_finished_jobs_are_reused_and_belong_to_the_new_sweep(
     again = next_sweep(place)
     leftover = outputs / "checkpoints" / f"{first[1].checkpoint_name}.npz"
     leftover.write_bytes(b"of a killed process")
-    leftover.with_name(f"x.{host_name()}.{2**22}.tmp").write_bytes(b"likewise")
+    dead = this_process()._replace(pid=str(2**22))
+    leftover.with_name(f"x.{dead}.tmp").write_bytes(b"likewise")
     with caplog.at_level(logging.INFO, "pipeline"):
         second = train(specs, again, cores=1)
     assert "3 of 3 already finished, training 0" in caplog.text
