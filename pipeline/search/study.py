@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 60  # to wait for another process that writes to a sqlite file
 RETRIES = "retries"  # user attribute of a trial: the number of the failed one that it repeats
-PROCESS = ("host", "pid", "pid_started")
+PROCESS = ("host", "boot_id", "pid_namespace", "pid", "pid_started")
 
 
 class Study:

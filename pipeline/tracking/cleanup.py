@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 
+from pipeline.process import this_process
 from pipeline.tracking.entities import FinishedRun, Sweep, job_number
 from pipeline.tracking.errors import translate_errors
-from pipeline.tracking.provenance import is_dead, process_identity
+from pipeline.tracking.provenance import is_dead
 from pipeline.tracking.store import Store
 
 
@@ -61,7 +62,7 @@ def delete_duplicate_runs(store: Store, sweep: Sweep) -> None:
     """
     if not store.uri.startswith("http"):
         return
-    pid, started = process_identity()
+    _, _, pid, started = this_process()
     own = f"tags.pid = '{pid}' AND tags.pid_started = '{started}'"
     runs = [
         run

@@ -10,12 +10,11 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 
-import psutil
-
+from pipeline import process
 from pipeline.paths import IN_CHECKOUT, ROOT
+from pipeline.process import ProcessIdentity, boot_id, pid_namespace, this_process
 
 HEARTBEAT_SECONDS = 60  # between two heartbeats of a sweep
-CLOCK_SECONDS = 10  # by which a correction of the clock may move the start time of a process
 SILENCE_SECONDS = 3600  # without a heartbeat, after which a process on another machine is dead
 
 
@@ -25,8 +24,8 @@ def provenance() -> Mapping[str, str]:
     packages = ("hydra-core", "mlflow", "numpy", "pandas")
     tags = {f"version.{package}": version(package) for package in packages}
     tags |= {"version.python": platform.python_version(), "host": platform.node()}
-    pid, started = process_identity()
-    tags |= {"pid": pid, "pid_started": started}
+    boot, namespace, pid, started = this_process()
+    tags |= {"boot_id": boot, "pid_namespace": namespace, "pid": pid, "pid_started": started}
     tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
     commit = _commit()
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
@@ -51,40 +50,20 @@ def heartbeat_tags() -> Mapping[str, str]:
 def is_dead(tags: Mapping[str, str]) -> bool:
     """Whether the process that created a run is dead; False if that is unknown.
 
-    A process on this machine is identified by its number and its start time. A process on another
-    machine is dead if its last heartbeat is more than `SILENCE_SECONDS` ago.
+    A process of this machine, boot and PID namespace is identified by its number and its start
+    time. Any other process is dead if its last heartbeat is more than `SILENCE_SECONDS` ago.
 
     Args:
-        tags: of the run, which any program may have written.
+        tags: of the run, which any program may have written. Runs of earlier versions have neither
+            boot ID nor PID namespace.
     """
-    if tags.get("host") != platform.node():
+    here = {"boot_id": boot_id(), "pid_namespace": pid_namespace()}
+    near = all(tags.get(key, value) == value for key, value in here.items())
+    if tags.get("host") != platform.node() or not near:
         heartbeat = _number(tags.get("heartbeat"))
         return heartbeat is not None and time.time() - heartbeat > SILENCE_SECONDS
-    return not is_alive(tags.get("pid", ""), tags.get("pid_started", ""))
-
-
-def process_identity() -> tuple[str, str]:
-    """The number of this process and the second of its start, unique on this machine."""
-    process = psutil.Process()
-    return str(process.pid), f"{process.create_time():.0f}"
-
-
-def is_alive(pid: str, started: str) -> bool:
-    """Whether a process of this machine is alive; True if that is unknown.
-
-    Args:
-        pid: its number.
-        started: its start time in seconds since 1970.
-    """
-    number, start = _number(pid), _number(started)
-    if number is None or start is None:
-        return True
-    try:
-        return abs(psutil.Process(int(number)).create_time() - start) < CLOCK_SECONDS
-    except (psutil.NoSuchProcess, ValueError, OverflowError):
-        return False
-    except psutil.AccessDenied:  # the process of another user
-        return True
+    pid, started = tags.get("pid", ""), tags.get("pid_started", "")
+    return process.is_dead(ProcessIdentity(boot_id(), pid_namespace(), pid, started)) is True
 
 
 def _number(text: str | None) -> float | None:
