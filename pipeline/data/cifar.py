@@ -5,6 +5,7 @@ A row is one or two label bytes, then 3,072 pixel bytes: the red plane, the gree
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,11 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.download import missing_files, require_files
 from pipeline.data.files import HEADER_BYTES, damaged, read_file
 from pipeline.data.raw import Rows, Split
+from pipeline.errors import DataError
 
 IMAGE_SHAPE = (32, 32, 3)
 PIXELS = 3 * 32 * 32
+PICKLES = ("data_batch_1", "test_batch", "train", "test")  # files of the Python version
 
 
 class Batch(NamedTuple):
@@ -93,6 +97,38 @@ def read_archive(path: Path, names: Sequence[str], layout: Layout) -> list[Batch
     if lost := [name for name in names if name not in batches]:
         raise damaged(path, f"it contains no {', '.join(lost)}")
     return [batches[name] for name in names]
+
+
+def find_files(
+    folder: Path, unpacked: str, archive: str, names: Sequence[str], wanted: str
+) -> Path:
+    """Return the folder, or the unpacked folder in it, that contains the files.
+
+    Args:
+        folder: set by the user.
+        unpacked: the name of the folder in the archive.
+        archive: the name of the archive.
+        names: of the files.
+        wanted: all files of the dataset, for messages.
+
+    Raises:
+        DataError: a file is missing. If the folder contains the Python version, which consists of
+            pickles, the message says which files are needed instead.
+    """
+    inner = folder / unpacked
+    if missing_files(folder, names) and os.access(inner, os.R_OK):
+        folder = inner
+    pickles = [archive.replace("binary", "python"), unpacked.replace("bin", "py"), *PICKLES]
+    pickles += [unpacked.replace("binary", "python")]
+    if missing_files(folder, names):
+        for name in set(pickles) - {unpacked}:
+            if os.access(folder / name, os.F_OK):
+                raise DataError(
+                    f"{folder / name} belongs to the Python version of the dataset, which consists "
+                    f"of pickles and is not read: put {archive} of the binary version there"
+                )
+    require_files(folder, names, wanted)
+    return folder
 
 
 def _members(archive: bytes) -> Iterator[tuple[tarfile.TarInfo, memoryview]]:

@@ -26,14 +26,32 @@ def read_idx(path: Path, *shape: int, max_items: int = MAX_ITEMS) -> NDArray[np.
     Raises:
         DataError: the file cannot be read, or is not such a file.
     """
-    dimensions = 1 + len(shape)
+    items = read_any_idx(path, 1 + len(shape), max_items * prod(shape))
+    if items.shape[1:] != shape:
+        raise damaged(path, f"items of shape {items.shape[1:]} instead of {shape}")
+    return items
+
+
+def read_any_idx(path: Path, dimensions: int, max_bytes: int) -> NDArray[np.uint8]:
+    """Read items of the shape that the header states.
+
+    Args:
+        path: the file.
+        dimensions: of the array that it must hold.
+        max_bytes: of the array.
+
+    Returns:
+        An array of bytes with this number of dimensions, none of which is 0.
+
+    Raises:
+        DataError: the file cannot be read, or is not such a file.
+    """
     header = 4 + 4 * dimensions
-    content = read_file(path, header + max_items * prod(shape))
+    content = read_file(path, header + max_bytes)
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise damaged(path, f"no IDX header for bytes in {dimensions} dimensions")
-    count, *stored = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
-    if tuple(stored) != shape:
-        raise damaged(path, f"items of shape {tuple(stored)} instead of {shape}")
-    if count == 0 or len(content) != header + count * prod(shape):
-        raise damaged(path, f"{len(content) - header} bytes, but the header states {count} items")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(count, *shape)
+    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
+    if 0 in shape or len(content) != header + prod(shape):
+        stated = f"{shape[0]} items of shape {shape[1:]}" if shape[1:] else f"{shape[0]} items"
+        raise damaged(path, f"{len(content) - header} bytes, but the header states {stated}")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

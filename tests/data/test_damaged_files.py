@@ -41,7 +41,8 @@ def test_unknown_dataset_lists_the_known_kinds() -> None:
     assert_error(
         DataConfig(name="mnist", dir=None, url=None, files={}),
         "'mnist'",
-        "cifar10, digits, fashion_mnist",
+        "digits, fashion_mnist",
+        "npz",
     )
 
 

@@ -6,12 +6,19 @@ The splits follow the EECS 498 assignment: batches 1 to 4 train (40,000), batch 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from pipeline.config import DataConfig
-from pipeline.data.cifar import IMAGE_SHAPE, Batch, Layout, as_split, parse_batch, read_archive
-from pipeline.data.download import data_folder, missing_files, require_files
+from pipeline.data.cifar import (
+    IMAGE_SHAPE,
+    Batch,
+    Layout,
+    as_split,
+    find_files,
+    parse_batch,
+    read_archive,
+)
+from pipeline.data.download import data_folder, missing_files
 from pipeline.data.files import read_file
 from pipeline.data.raw import RawDataset
 from pipeline.errors import DataError
@@ -52,9 +59,7 @@ def _read_batches(config: DataConfig, names: Sequence[str]) -> list[Batch]:
     folder = data_folder(config, [ARCHIVE], [ARCHIVE])
     if not missing_files(folder, [ARCHIVE]):
         return read_archive(folder / ARCHIVE, names, LAYOUT)
-    unpacked = folder / FOLDER
-    if missing_files(folder, names) and os.access(unpacked, os.R_OK):
-        folder = unpacked
-    require_files(folder, names, f"{', '.join(TRAIN + TEST)} or {ARCHIVE}")
+    wanted = f"{', '.join(TRAIN + TEST)} or {ARCHIVE}"
+    folder = find_files(folder, FOLDER, ARCHIVE, names, wanted)
     paths = [folder / name for name in names]
     return [parse_batch(read_file(path, LAYOUT.batch_bytes), path, LAYOUT) for path in paths]
