@@ -91,7 +91,7 @@ class DataConfig:
 @checked
 @dataclass(frozen=True)
 class TrackingConfig:
-    """The group `tracking`: where MLflow keeps the runs, and what is reused."""
+    """The group `tracking`: the MLflow store, and the reuse of finished runs."""
 
     uri: Annotated[
         str,
@@ -117,7 +117,9 @@ class HalvingConfig:
 
     factor: Annotated[
         int | None,
-        Field(ge=2, description="1 of so many configurations survives a rung; null: no rungs"),
+        Field(
+            ge=2, description="1 in this number of configurations survives a rung; null: no rungs"
+        ),
     ]
     min_epochs: Annotated[
         int,
@@ -172,7 +174,7 @@ class LauncherConfig:
 class Halving:
     """The rule of successive halving, from a checked `HalvingConfig`."""
 
-    factor: int  # 1 of so many configurations survives a rung
+    factor: int  # 1 in this number of configurations survives a rung
     min_epochs: int  # before the first rung
 
     def rungs(self, num_epochs: int) -> list[int]:
@@ -185,7 +187,7 @@ class Halving:
         return found
 
     def num_survivors(self, configurations: int) -> int:
-        """How many of so many configurations survive a rung."""
+        """The number of configurations that survive a rung."""
         return -(-configurations // self.factor)
 
 

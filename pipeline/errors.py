@@ -2,7 +2,7 @@
 
 
 class PipelineError(Exception):
-    """What is wrong, where, and what to do, in one sentence for the user."""
+    """One sentence for the user: the failure, the reason and the remedy."""
 
 
 class ConfigError(PipelineError):

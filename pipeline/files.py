@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.process import temporary_name
 
-NOTICE_SECONDS = 5  # of waiting for a lock before a log line says so
+NOTICE_SECONDS = 5  # of waiting for a lock before a warning
 LOCK_SECONDS = 60  # of waiting for a lock before an error
 
 log = logging.getLogger("pipeline")
@@ -23,7 +23,7 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
     """Write a file that is seen complete or not at all, even if the power fails.
 
     Raises:
-        OSError: it cannot be written; what was there before is untouched.
+        OSError: the file cannot be written; an earlier file is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)

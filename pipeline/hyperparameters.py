@@ -27,11 +27,11 @@ from pipeline.validation import annotation, checked, description, metadata
 
 @dataclass(frozen=True)
 class Traits:
-    """What the project knows of a hyperparameter besides its type, bounds and meaning."""
+    """Properties of a hyperparameter other than its type, bounds and meaning."""
 
     default: Any  # the value in conf/config.yaml
     heading: str = ""  # in tables and charts; "": the name
-    has_edge: bool = True  # whether a value beyond the tried ones may be better than all of them
+    has_edge: bool = True  # whether a value outside the tried range may be better
     largest_useful: float = math.inf  # a suggestion goes no further
     always_hashed: bool = False  # in the fingerprint even where it has its neutral value
 
@@ -39,7 +39,7 @@ class Traits:
 @checked
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Everything that determines a model's numbers besides the data.
+    """The values that, with the data, determine a model's numbers.
 
     Raises:
         pydantic.ValidationError: a value has the wrong type or is out of range.
@@ -111,11 +111,11 @@ class Hyperparameter:
 
     name: str
     type: type  # int, float, bool or str
-    label: str  # what it means
+    label: str  # its meaning
     traits: Traits
     minimum: float  # ≥ this, or > it if `is_open_below`; -inf: no bound
     limit: float  # < this; inf: no bound
-    neutral: Any  # what a run has that is older than the hyperparameter; MISSING: there is none
+    neutral: Any  # the value of runs that are older than the hyperparameter; or MISSING
 
     @property
     def heading(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 
-# The build puts conf/ inside the package; in a checkout it lies beside the package.
+# The build puts conf/ inside the package; in a checkout it is next to the package.
 IN_CHECKOUT = not (PACKAGE / "conf").is_dir()
 
 ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE  # the folder that holds conf/

@@ -1,7 +1,7 @@
 """The JSON Schema of the files in conf/, for editors: python -m pipeline.schema writes it.
 
-Each file in conf/ names the schema, or the part `#/$defs/<group>` of it, in a comment that begins
-with `yaml-language-server`. Editors with a YAML language server then complete its keys, show their
+Each file in conf/ names the schema, or its part `#/$defs/<group>`, in a comment that begins with
+`yaml-language-server`. Editors with a YAML language server then complete its keys, show their
 meanings and mark wrong values.
 """
 

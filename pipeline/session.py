@@ -79,7 +79,7 @@ class Session:
                 return 1
         _current = self
         logging.raiseExceptions = False  # a full disk must not print a traceback per log line
-        shutdown.listen()
+        shutdown.install_handlers()
         try:
             code = self._run_app(app)
         except shutdown.Stopped as stopped:
@@ -129,8 +129,8 @@ class Session:
         return 0
 
     def _interrupted(self, stopped: shutdown.Stopped) -> int:
-        """Say how to resume; returns the exit code."""
-        shutdown.answer()
+        """Print the command that resumes; return the exit code."""
+        shutdown.acknowledge()
         print(f"stopped; to resume: {self.command}", file=sys.stderr)
         return 128 + int(stopped.args[0])
 
@@ -204,7 +204,7 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
 
 
 def job_return_value(run: JobRun) -> float | None:
-    """What a job returns to Hydra's sweeper: its best validation accuracy.
+    """The best validation accuracy of a job, which Hydra's sweeper receives.
 
     None for a job that did not train all of its epochs: its accuracy does not compare.
     """

@@ -1,4 +1,15 @@
-"""Ctrl-C and SIGTERM: the first ends in good order what goes on, the second ends it at once."""
+"""Ctrl-C and SIGTERM.
+
+The first signal stops the command in an orderly way. The handler raises `Stopped` in the main
+thread, which ends the training loop: the workers finish their current step and save checkpoints,
+the runs end as KILLED, the report is written, and the command exits with 128 + the signal's number.
+The first signal also restores the system's handlers, so a second signal ends the process at once.
+
+A library can swallow the exception or replace it. Long loops therefore call `check`, which raises
+`Stopped` as long as a signal is pending. Writes to the store run in `defer_signals`, which raises
+`Stopped` only after the write. Worker processes ignore both signals (`block_signals`): a terminal
+sends Ctrl-C to all processes of a group, and workers must stay alive to save their checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +18,66 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_asked: list[int] = []  # the signals that have come and were not answered yet
-_held: list[int] = []  # of these, what has yet to take effect
-_depth = 0  # how many `defer_signals` the main thread is in
-_unwanted: list[Callable[[], bool]] = []  # asked besides
-
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; the number of the signal is its argument."""
+    """Ctrl-C or SIGTERM. The number of the signal is the argument."""
 
 
-def listen() -> None:
-    """Raise `Stopped` wherever the program is when the first signal comes."""
+@dataclass
+class _State:
+    """The signals of this process. There is one state, because handlers belong to a process."""
+
+    pending: list[int] = field(default_factory=list)  # received and not yet acknowledged
+    deferred: list[int] = field(
+        default_factory=list
+    )  # pending signals that wait for the main thread
+    depth: int = 0  # nested `defer_signals` blocks of the main thread
+    conditions: list[Callable[[], bool]] = field(default_factory=list)  # of `cancel_when`
+
+
+_state = _State()
+
+
+def install_handlers() -> None:
+    """Let the first signal raise `Stopped` in the main thread."""
     for number in SIGNALS:
-        signal.signal(number, _stop)
-    sys.unraisablehook = _unraisable
+        signal.signal(number, _handle)
+    sys.unraisablehook = _ignore_stopped
+
+
+def restore_handlers() -> None:
+    """Let a signal end the process at once."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Let what the main thread has in hand end before Ctrl-C or SIGTERM take effect.
+    """Finish the block before a signal takes effect; then raise `Stopped`.
 
-    To block the signals would not do: the system then hands them to any thread that does not block
-    them, as those of BLAS, and Python still raises in the main thread.
+    Blocking the signals in the main thread is not enough: the system delivers them to any other
+    thread, for example one of BLAS, and Python still runs the handler in the main thread.
     """
-    global _depth
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals never raise here
+        yield  # Python runs handlers in the main thread only
         return
-    _depth += 1
+    _state.depth += 1
     try:
         yield
     finally:
-        _depth -= 1
-        if _held and not _depth:
-            raise Stopped(_held.pop())
+        _state.depth -= 1
+        if _state.deferred and not _state.depth:
+            raise Stopped(_state.deferred.pop())
 
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Let the processes that start here ignore Ctrl-C and SIGTERM, which often reach a group."""
+    """Let processes that start in the block ignore Ctrl-C and SIGTERM."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -59,26 +86,26 @@ def block_signals() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise `Stopped` if a signal has come whose exception a library has swallowed."""
-    if _asked:
-        raise Stopped(_asked[0])
-    if any(unwanted() for unwanted in _unwanted):
+    """Raise `Stopped` if a signal is pending, or a condition of `cancel_when` is true."""
+    if _state.pending:
+        raise Stopped(_state.pending[0])
+    if any(condition() for condition in _state.conditions):
         raise Stopped(signal.SIGTERM)
 
 
 @contextmanager
-def when(unwanted: Callable[[], bool]) -> Iterator[None]:
-    """Let `check` stop what goes on also when nobody wants its result any more."""
-    _unwanted.append(unwanted)
+def cancel_when(condition: Callable[[], bool]) -> Iterator[None]:
+    """Let `check` raise `Stopped` in the block as soon as a condition is true."""
+    _state.conditions.append(condition)
     try:
         yield
     finally:
-        _unwanted.remove(unwanted)
+        _state.conditions.remove(condition)
 
 
 @contextmanager
 def reraise_pending_signal() -> Iterator[None]:
-    """Raise `Stopped` where a library has made another error of it, as an import may."""
+    """Raise `Stopped` if a signal is pending and a library has turned it into another error."""
     try:
         yield
     except Exception:
@@ -86,27 +113,20 @@ def reraise_pending_signal() -> Iterator[None]:
         raise
 
 
-def answer() -> None:
-    """The signal has done what it should."""
-    _asked.clear()
+def acknowledge() -> None:
+    """Forget the pending signal: the command has stopped because of it."""
+    _state.pending.clear()
 
 
-def restore_handlers() -> None:
-    """Let a signal end the program at once: there is nothing left to put in order."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
-def _unraisable(error: sys.UnraisableHookArgs) -> None:
-    """Say nothing of a signal that came where nothing can be raised: `check` will see it."""
+def _ignore_stopped(error: sys.UnraisableHookArgs) -> None:
+    """Print nothing if `Stopped` was raised in a destructor; `check` raises it again."""
     if not isinstance(error.exc_value, Stopped):
         sys.__unraisablehook__(error)
 
 
-def _stop(number: int, _: Any) -> None:
+def _handle(number: int, _: Any) -> None:
     restore_handlers()
-    _asked.append(number)
-    if _depth:
-        _held.append(number)
-    else:
+    _state.pending.append(number)
+    if not _state.depth:
         raise Stopped(number)
+    _state.deferred.append(number)

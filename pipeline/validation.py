@@ -67,7 +67,7 @@ def allowed(cls: type[Any], key: str) -> str:
 
 
 def description(cls: type[Any], key: str) -> str:
-    """What a field means: the text that --help, the JSON Schema and conf/ show."""
+    """The meaning of a field: the text that --help, the JSON Schema and conf/ show."""
     return next(
         info.description or "" for info in metadata(cls, key) if isinstance(info, FieldInfo)
     )

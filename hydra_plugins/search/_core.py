@@ -77,8 +77,8 @@ def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
     halving = sweeper.config.hydra.launcher.get("halving")
     if OmegaConf.is_config(halving) and halving.get("factor") is not None:
         raise ConfigError(
-            "hydra.launcher.halving applies only to a grid: a search trains its trials in batches, "
-            "and only those of one batch could be compared at a rung"
+            "hydra.launcher.halving applies only to a grid, because a search trains one batch of "
+            "trials at a time: set hydra.launcher.halving.factor=null"
         )
     values = {field.name: getattr(sweeper, field.name) for field in fields(OptunaConfig)}
     if OmegaConf.is_config(sweeper.params):
@@ -119,7 +119,7 @@ def _train(sweeper: OptunaSweeper, study: Study, fixed: Sequence[str]) -> list[S
     returns: list[Sequence[JobReturn]] = []
     count, done = study.search.count, 0
     while trials := study.next_trials(after=done):
-        log.info("study %s: %d of %d trials have a result", study.name, study.ended(), count)
+        log.info("study %s: %d of %d trials have a result", study.name, study.num_results(), count)
         jobs = [[*fixed, *as_overrides(trial.params)] for trial in trials]
         returns.append(sweeper.launcher.launch(jobs, initial_job_idx=done))
         failures = 0

@@ -28,7 +28,7 @@ class OptunaConfig:
         Field(ge=0, description="seed of the sampler: the same command gives the same trials"),
     ]
     n_trials: Annotated[
-        int, Field(ge=1, description="trials of the study, those of an earlier start included")
+        int, Field(ge=1, description="trials of the study, including earlier starts")
     ]
     batch_size: Annotated[
         int, Field(ge=1, description="trials that are chosen, and then trained, together")
@@ -41,7 +41,7 @@ class OptunaConfig:
         str, Field(min_length=1, description="the database in which Optuna keeps the study")
     ]
     metric: Annotated[
-        Literal["best_val_acc"], Field(description="the objective, which is that of the report")
+        Literal["best_val_acc"], Field(description="the objective, the same as in the report")
     ]
     direction: Annotated[Literal["maximize"], Field(description="of the objective")]
     params: Annotated[

@@ -1,7 +1,7 @@
-"""What is searched, and by which sampler of Optuna.
+"""A search: its space, its settings and its samplers of Optuna.
 
-What a sampler draws for a trial depends on the seed, on the trial's number and on the trials before
-it: a study that goes on chooses what it would have chosen without the interruption.
+The values of a trial depend on the seed, the number of the trial and the earlier trials only. A
+resumed study therefore draws the same trials as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAMPLERS = ("tpe", "cmaes", "qmc", "random", "grid")
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, and how.
+    """A search space with its sampler, seed and size.
 
     Raises:
         ConfigError: the sampler is unknown, or cannot search this space.
@@ -49,20 +49,20 @@ class Search:
         if self.sampler == "cmaes" and (choices or len(self.space) < 2):
             raise ConfigError(
                 "hydra.sweeper.sampler=cmaes searches at least two intervals or ranges, and no "
-                f"choices{' as that of ' if choices else ''}{', '.join(choices)}: take another "
+                f"choices{', as for ' if choices else ''}{', '.join(choices)}: choose another "
                 "sampler"
             )
 
     @property
     def count(self) -> int:
-        """How many trials there will be: of a grid at most as many as it has points."""
+        """The number of trials; a grid has at most as many as it has points."""
         if self.sampler != "grid":
             return self.n_trials
         return min(self.n_trials, math.prod(map(len, levels(self.space).values())))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What two starts have in common that belong to one study, as JSON has it."""
+        """The settings that all starts of one study share, as JSON values."""
         space = {key: str(over) for key, over in self.space.items()}
         same = {"space": space, "values": self.fixed, "sampler": self.sampler, "seed": self.seed}
         found: dict[str, Any] = json.loads(json.dumps(same))
@@ -81,17 +81,19 @@ class Search:
         own = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         match self.sampler:
             case "tpe":
-                # The liar takes trials that run for bad ones: those of a batch keep apart.
+                # constant_liar scores running trials as bad, so a batch spreads over the space.
                 return samplers.TPESampler(seed=own, constant_liar=True)
             case "cmaes":
                 return samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
             case "qmc":
                 return samplers.QMCSampler(
                     scramble=True,
-                    seed=self.seed,  # of the sequence, of which each trial is a point
+                    seed=self.seed,  # of the quasi-random sequence; each trial is one of its points
                     independent_sampler=samplers.RandomSampler(own),
                     warn_independent_sampling=False,
                 )
             case "random":
                 return samplers.RandomSampler(own)
-        return samplers.GridSampler(levels(self.space), seed=self.seed)  # of the order
+        return samplers.GridSampler(
+            levels(self.space), seed=self.seed
+        )  # of the order of the points

@@ -264,8 +264,8 @@ def test_what_another_machine_has_done_is_in_the_log_of_the_job(
 
 
 def test_what_nobody_wants_any_more_is_stopped() -> None:
-    with shutdown.when(lambda: False):
+    with shutdown.cancel_when(lambda: False):
         shutdown.check()
-    with shutdown.when(lambda: True), pytest.raises(shutdown.Stopped):
+    with shutdown.cancel_when(lambda: True), pytest.raises(shutdown.Stopped):
         shutdown.check()
     shutdown.check()

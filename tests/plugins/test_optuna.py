@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: spaces, samplers, studies that go on, and whole sweeps by their command."""
+"""hydra/sweeper=optuna: spaces, samplers, studies, and sweeps by their command."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins.search._space import split
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.paths import ROOT
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides
 from pipeline.search.study import Study
@@ -34,7 +35,7 @@ from tests.commands import report_of
 
 NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
 LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]
-# One size that cannot be, one rate that diverges.
+# hidden_size=0 is invalid, and learning_rate=1e9 diverges.
 MIXED = ["hidden_size=16,8,0", "learning_rate=0.3,1e9", "num_epochs=1"]
 SMALL = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=8", "hydra.sweeper.batch_size=4"]
 
@@ -54,7 +55,7 @@ def in_file(tmp_path: Path) -> str:
 
 
 def train(study: Study, batches: int = 99) -> list[FrozenTrial]:
-    """Go on with a study of which each trial has its learning rate as its result."""
+    """Run a study. The result of each trial is its learning rate divided by 4."""
     after = 0
     while batches and (trials := study.next_trials(after)):
         for trial in trials:
@@ -82,11 +83,11 @@ def values(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
         ("a=tag(log, int(interval(16,256)))", IntDistribution(16, 256, log=True)),
     ],
 )
-def test_hydras_sweep_syntax_says_what_is_searched(text: str, expected: BaseDistribution) -> None:
+def test_sweep_syntax_becomes_a_distribution(text: str, expected: BaseDistribution) -> None:
     assert space_of(text, "b=3", "~c") == ({"a": expected}, ["b=3", "~c"])
 
 
-def test_the_last_of_several_overrides_counts_and_floats_keep_their_digits() -> None:
+def test_last_override_counts_and_floats_keep_their_digits() -> None:
     space, fixed = space_of("a=1,2", "b=interval(0,1)", "a=3", "b=0.5,'x y'")
     assert (space, fixed) == ({"b": CategoricalDistribution([0.5, "'x y'"])}, ["a=3"])
     assert as_overrides({"b": 0.1 + 0.2, "c": "'x y'"}) == ["b=0.30000000000000004", "c='x y'"]
@@ -107,7 +108,7 @@ def test_the_last_of_several_overrides_counts_and_floats_keep_their_digits() -> 
         ("a=interval(-inf,1)", "finite"),
     ],
 )
-def test_a_space_that_cannot_be_is_a_sentence(text: str, said: str) -> None:
+def test_invalid_space_is_explained_in_one_sentence(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         space_of(text)
 
@@ -126,7 +127,7 @@ def test_every_sampler_gives_the_same_trials_for_a_seed(sampler: str) -> None:
     assert first == trials(0) != trials(1)
 
 
-def test_a_grid_is_tried_once_and_needs_lists() -> None:
+def test_grid_trains_each_point_once_and_needs_lists() -> None:
     trials = values(train(Study(search(*LISTS, sampler="grid", n=99), "x", storage=None)))
     assert len(trials) == len({str(trial) for trial in trials}) == 6
     with pytest.raises(ConfigError, match="cannot try all values of an interval: give learning"):
@@ -136,12 +137,12 @@ def test_a_grid_is_tried_once_and_needs_lists() -> None:
 @pytest.mark.parametrize(
     ("sampler", "said"), [("cmaes", "at least two intervals"), ("bayes", "must be one of tpe, ")]
 )
-def test_a_sampler_that_cannot_is_a_sentence(sampler: str, said: str) -> None:
+def test_unsuitable_sampler_is_explained_in_one_sentence(sampler: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         search("a=1,2", "b=interval(0,1)", sampler=sampler)
 
 
-def test_a_study_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_resumed_study_draws_the_trials_of_an_uninterrupted_one(tmp_path: Path) -> None:
     wanted = search(*NUMBERS, n=14, batch=4)
     expected = values(train(Study(wanted, "whole", storage=None)))
     train(Study(wanted, "x", in_file(tmp_path)), batches=2)
@@ -149,13 +150,13 @@ def test_a_study_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     batch = died.next_trials(after=8)
     died.tell(batch[0], batch[0].params["learning_rate"] / 4, failed=False)
     again = Study(wanted, "x", in_file(tmp_path))
-    assert values(again.next_trials(after=0)) == expected[:12]  # those with a result as well
+    assert values(again.next_trials(after=0)) == expected[:12]  # finished trials included
     assert values(train(again)) == expected
     assert all(trial.state == TrialState.COMPLETE for trial in again.trials())
     assert values(train(Study(wanted, "x", in_file(tmp_path)))) == expected
 
 
-def test_what_failed_is_tried_again_and_what_diverged_is_not_the_best(tmp_path: Path) -> None:
+def test_failed_trial_is_repeated_and_diverged_trial_is_never_the_best(tmp_path: Path) -> None:
     study = Study(search(*LISTS, n=3, batch=3), "x", in_file(tmp_path))
     failed, diverged, fine = study.next_trials(after=0)
     study.tell(failed, None, failed=True)
@@ -169,18 +170,46 @@ def test_what_failed_is_tried_again_and_what_diverged_is_not_the_best(tmp_path: 
         assert values(again) == values([failed, diverged, fine])
         study.tell(again[0], 0.9, failed=False)
     assert study.best() == (failed.params, 0.9)
-    assert study.ended() == 3
+    assert study.num_results() == 3
 
 
-def test_studies_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_refuses_another_search_and_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Study(search(*LISTS), "x", in_file(tmp_path))
-    with pytest.raises(PipelineError, match=r"study x was begun with other settings \(space\)"):
+    with pytest.raises(PipelineError, match=r"study x was started with other settings \(space\)"):
         Study(search(*NUMBERS), "x", in_file(tmp_path))
     assert search(*LISTS).name == search(*LISTS, n=99).name
     assert len({search(*LISTS).name, search(*NUMBERS).name, search(*LISTS, seed=1).name}) == 3
     monkeypatch.setitem(Study.__init__.__globals__, "provenance", lambda: {"host": "x", "pid": "1"})
-    with pytest.raises(PipelineError, match=f"in the hands of process {os.getpid()} on "):
+    with pytest.raises(PipelineError, match=f"is locked by process {os.getpid()} on host "):
         Study(search(*LISTS), "x", in_file(tmp_path))
+
+
+def test_two_processes_can_create_one_study_at_the_same_time(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tests.plugins.test_optuna import LISTS, search\n"
+        "from pipeline.search.study import Study\n"
+        "sys.stdin.readline()\n"
+        "Study(search(*LISTS), sys.argv[2], sys.argv[1])\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, in_file(tmp_path), name],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("x", "y")
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
 
 
 def command(outputs: Path, *args: str, prelude: str = "pass") -> subprocess.Popen[str]:
@@ -195,7 +224,7 @@ def command(outputs: Path, *args: str, prelude: str = "pass") -> subprocess.Pope
 
 
 def with_result(outputs: Path) -> int:
-    """How many trials a process that runs has told the study of."""
+    """The number of results in the study of a process that runs."""
     if not (outputs / "optuna.db").exists():
         return 0
     with closing(sqlite3.connect(outputs / "optuna.db", timeout=10)) as database:
@@ -208,7 +237,7 @@ def with_result(outputs: Path) -> int:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A sweep of two batches that is killed after the first one, and started again."""
+    """A search of two batches that was killed after the first batch and then resumed."""
     outputs = tmp_path_factory.mktemp("swept") / "outputs"
     first = command(outputs, *SMALL, *MIXED)
     while first.poll() is None and with_result(outputs) < 4:
@@ -218,11 +247,11 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     first.wait()
     second = command(outputs, *SMALL, *MIXED)
     said = second.communicate()[0]
-    assert second.returncode == 1, said  # as jobs failed
+    assert second.returncode == 1, said  # jobs failed
     return outputs, said
 
 
-def test_a_killed_sweep_goes_on_with_its_study(swept: tuple[Path, str]) -> None:
+def test_killed_search_resumes_its_study(swept: tuple[Path, str]) -> None:
     outputs, said = swept
     assert "Traceback" not in said
     assert "hidden_size must be a whole number of at least 1, not 0" in said
@@ -236,7 +265,7 @@ def test_a_killed_sweep_goes_on_with_its_study(swept: tuple[Path, str]) -> None:
     assert sum(states.values()) == 8
 
 
-def test_the_best_values_are_in_the_folder_of_the_sweep(swept: tuple[Path, str]) -> None:
+def test_sweep_folder_holds_the_best_values(swept: tuple[Path, str]) -> None:
     outputs, _ = swept
     (path,) = (outputs / "multirun").glob("*/optimization_results.yaml")
     best = report_of(outputs)["best"]
@@ -247,7 +276,7 @@ def test_the_best_values_are_in_the_folder_of_the_sweep(swept: tuple[Path, str])
     }
 
 
-def test_the_store_and_the_report_know_of_the_search(swept: tuple[Path, str]) -> None:
+def test_store_and_report_describe_the_search(swept: tuple[Path, str]) -> None:
     outputs, _ = swept
     sweep = queries.find_sweep(Store(f"sqlite:///{outputs}/mlflow.db"))
     assert set(sweep.searched) == {"hidden_size", "learning_rate"}
@@ -256,7 +285,7 @@ def test_the_store_and_the_report_know_of_the_search(swept: tuple[Path, str]) ->
     assert (outputs / "reports" / "latest" / "history.svg").exists()
 
 
-def test_another_launcher_and_another_sampler(tmp_path: Path) -> None:
+def test_search_works_with_another_launcher_and_sampler(tmp_path: Path) -> None:
     wanted = ["hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=qmc", "num_epochs=1"]
     done = command(tmp_path / "out", SMALL[0], *wanted, *NUMBERS, "hydra/launcher=basic")
     said = done.communicate()[0]
@@ -264,7 +293,7 @@ def test_another_launcher_and_another_sampler(tmp_path: Path) -> None:
     assert len(report_of(tmp_path / "out")["runs"]) == 2
 
 
-def test_a_dry_run_leaves_no_study(tmp_path: Path) -> None:
+def test_dry_run_writes_no_study(tmp_path: Path) -> None:
     done = command(tmp_path / "out", *SMALL, *NUMBERS, "hydra.launcher.dry_run=true")
     said = done.communicate()[0]
     assert done.returncode == 0, said
@@ -272,7 +301,7 @@ def test_a_dry_run_leaves_no_study(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_without_optuna_hydra_starts_and_one_sentence_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_optuna_is_explained_in_one_sentence(tmp_path: Path) -> None:
     wanted = [*SMALL, *NUMBERS, "hydra.launcher.dry_run=true"]
     done = command(tmp_path / "out", *wanted, prelude="sys.modules['optuna'] = None")
     said = done.communicate()[0]

@@ -45,7 +45,7 @@ def train_shard(task: Task, key: str) -> ShardResult:
         key: Dask's name of this attempt.
     """
     worker = get_worker()
-    with shutdown.when(lambda: not _is_wanted(worker, key)):
+    with shutdown.cancel_when(lambda: not _is_wanted(worker, key)):
         try:
             unfit = _reason_unfit(task)
             return ShardResult(unfit=unfit) if unfit else _train(task, _memory(worker, task))
