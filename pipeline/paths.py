@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pipeline.uris import sqlite_uri
+
 PACKAGE = Path(__file__).resolve().parent
 
 # The build puts conf/ inside the package; in a checkout it is next to the package.
@@ -31,4 +33,4 @@ def checkpoints_dir() -> Path:
 
 def default_tracking_uri() -> str:
     """The sqlite store in `outputs_dir()`, the same from any working directory."""
-    return f"sqlite:///{outputs_dir()}/mlflow.db"
+    return sqlite_uri(outputs_dir() / "mlflow.db")

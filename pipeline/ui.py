@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
@@ -22,7 +21,9 @@ ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXE
 
 def server_command(uri: str, port: int) -> list[str]:
     """The command that serves the runs of a sqlite store on this machine."""
-    artifacts = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts"
+    from pipeline.tracking.sqlite import database_path  # imports MLflow: --help does not need it
+
+    artifacts = database_path(uri).parent / "mlartifacts"
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)),
         *("--workers", "1", "--backend-store-uri", uri, "--artifacts-destination", str(artifacts)),

@@ -13,12 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import PipelineError
 from pipeline.shutdown import defer_signals
+from pipeline.uris import redact
 
 LOCK_SECONDS = 60  # of retries while another program has locked a sqlite store
 
 
 class TrackingError(PipelineError):
     """The store cannot be reached, or does not hold the requested item."""
+
+    def __init__(self, sentence: str) -> None:
+        """Keep the sentence without the passwords of its URIs."""
+        super().__init__(redact(sentence))
 
 
 # A database other than sqlite raises ImportError if its driver is not installed.

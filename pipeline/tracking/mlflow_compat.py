@@ -6,6 +6,7 @@ that another version has moved or changed.
 - `get_artifact_repository`: reads and writes the artifacts at a URI. The public
   `MlflowClient.log_artifacts` asks the store for the run before each call.
 - `SqlAlchemyStore`: creates the tables of a sqlite store.
+- `ARTIFACT_COLUMNS`: the tables of a sqlite store that hold locations of artifacts.
 - `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
 """
 
@@ -21,6 +22,14 @@ from typing import Any
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+
+ARTIFACT_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 # MLflow sets the levels of its loggers when it is imported.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -51,6 +60,16 @@ def empty_store(artifact_root: str) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         store.engine.dispose()
+
+
+def artifact_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The tables and columns of a sqlite store that hold locations of artifacts."""
+    found = []
+    for table, column in ARTIFACT_COLUMNS:
+        columns = database.execute(f"PRAGMA table_info({table})").fetchall()
+        if column in [name for _, name, *_ in columns]:
+            found.append((table, column))
+    return found
 
 
 def check_health(uri: str, seconds: float) -> None:

@@ -93,8 +93,7 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        run = self._client.get_run(run_id)
-        source = f"{run.info.artifact_uri}/model"
+        source = f"{self._store.artifact_uri(run_id)}/model"
         made = self._client.create_model_version(name, source, run_id, description=card)
         self._client.set_registered_model_alias(name, ALIAS, made.version)
         self._client.update_registered_model(name, card)

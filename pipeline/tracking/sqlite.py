@@ -8,24 +8,40 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.files import lock_file
-from pipeline.tracking import mlflow_compat
-from pipeline.tracking.errors import LOCK_SECONDS
-
-PREFIX = "sqlite:///"
+from pipeline.tracking import locations, mlflow_compat
+from pipeline.tracking.errors import LOCK_SECONDS, TrackingError
 
 
 def database_path(uri: str) -> Path:
-    """The database file of a sqlite URI."""
-    return Path(uri.removeprefix(PREFIX)).resolve()
+    """The database file of a sqlite URI.
+
+    Raises:
+        TrackingError: the URI is malformed, or names a database in memory.
+    """
+    try:
+        path = make_url(uri).database
+    except ArgumentError as error:
+        raise TrackingError(
+            f"tracking.uri={uri} is not a URI of a database: write it as in "
+            "sqlite:////home/ann/mlflow.db"
+        ) from error
+    if not path or path == ":memory:":
+        raise TrackingError(
+            f"tracking.uri={uri} is a database in memory, which ends with the command: name a "
+            "file, as in sqlite:////home/ann/mlflow.db"
+        )
+    return Path(path).resolve()
 
 
 def open_database(uri: str) -> Path:
     """Open a sqlite store, which is created if necessary, in write-ahead mode.
 
-    Processes that create a store at the same time take turns.
+    Processes that create a store at the same time take turns. If the folder has been moved since
+    the last time, the recorded locations of the artifacts are corrected.
 
     Returns:
         The folder of the artifacts, next to the database.
@@ -35,12 +51,15 @@ def open_database(uri: str) -> Path:
         sqlite3.Error: the file is not a database.
     """
     path = database_path(uri)
+    root = path.parent / locations.FOLDER
     with lock_file(path.with_name(path.name + ".lock")):
         if not path.exists():
-            _create(path)
+            _create(path, root)
         with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA journal_mode=wal")
-    return path.parent / "mlartifacts"
+            with database:
+                _relocate_artifacts(database, root)
+    return root
 
 
 def flush_to_disk(uri: str) -> None:
@@ -50,7 +69,23 @@ def flush_to_disk(uri: str) -> None:
         os.fsync(file.fileno())
 
 
-def _create(path: Path) -> None:
+def _relocate_artifacts(database: sqlite3.Connection, root: Path) -> None:
+    """Correct recorded locations after a move, so that MLflow's UI and registry find the files.
+
+    A location stays as it is if only the recorded one exists. New runs of an experiment always
+    write to `root`.
+    """
+    for table, column in mlflow_compat.artifact_columns(database):
+        query = f"SELECT DISTINCT {column} FROM {table} WHERE {column} LIKE ?"
+        for (old,) in database.execute(query, [f"%/{locations.FOLDER}/%"]).fetchall():
+            new = locations.relocate(old, root)
+            is_moved = table == "experiments" or locations.exists(new) or not locations.exists(old)
+            if new != old and is_moved:
+                update = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+                database.execute(update, [new, old])
+
+
+def _create(path: Path, root: Path) -> None:
     """Create a store in memory and write it to the disk in one step.
 
     MLflow runs many migrations. On the disk each of them would be flushed, and a process that died
@@ -60,7 +95,7 @@ def _create(path: Path) -> None:
     made.unlink(missing_ok=True)  # left by a process that died here
     try:
         with (
-            mlflow_compat.empty_store(str(path.parent / "mlartifacts")) as memory,
+            mlflow_compat.empty_store(str(root)) as memory,
             closing(sqlite3.connect(made)) as database,
         ):
             memory.backup(database)

@@ -6,21 +6,22 @@ A sweep is a parent run; each of its jobs is a nested run. `queries` reads them.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from pipeline.shutdown import defer_signals
-from pipeline.tracking import mlflow_compat, sqlite
+from pipeline.tracking import locations, mlflow_compat, sqlite
 from pipeline.tracking.entities import SOURCE, Point, Sweep
 from pipeline.tracking.errors import STORE_ERRORS, TrackingError, reason, translate_errors
 from pipeline.tracking.provenance import heartbeat_tags, provenance
+from pipeline.uris import redact
 
 HEALTH_SECONDS = 10  # within which a tracking server must answer; MLflow would retry for minutes
 VALUES_PER_CALL = 1000  # MLflow's limit for one log_batch
@@ -64,25 +65,39 @@ class Store:
         """
         if uri.startswith("sqlite:") and not sqlite.database_path(uri).exists():
             raise TrackingError(
-                f"there is no store at {uri.removeprefix(sqlite.PREFIX)} yet: start a sweep with "
+                f"there is no store at {sqlite.database_path(uri)} yet: start a sweep with "
                 "python -m pipeline -m …, or name another store with --tracking-uri"
             )
         return cls(uri)
 
     @translate_errors("create the experiment")
     def ensure_experiment(self, name: str) -> str:
-        """The ID of an experiment, which is created if necessary."""
+        """The ID of an experiment, which is created if necessary.
+
+        Raises:
+            TrackingError: the experiment has been deleted in MLflow.
+        """
         found = self.client.get_experiment_by_name(name)
         if found is None:
             root = self._artifact_root
-            location = (root / quote(name, safe="")).as_uri() if root else None
+            location = (root / locations.folder_name(name)).as_uri() if root else None
             try:
                 return str(self.client.create_experiment(name, location, EXPERIMENT_TAGS))
             except MlflowException:  # another process may have created it first
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
                     raise
+        if found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"the experiment {name!r} has been deleted in MLflow: restore it with "
+                f"{self._restore_command(found.experiment_id)}, or set tracking.experiment to "
+                "another name"
+            )
         return str(found.experiment_id)
+
+    def _restore_command(self, experiment_id: str) -> str:
+        uri = shlex.quote(redact(self.uri))
+        return f"MLFLOW_TRACKING_URI={uri} mlflow experiments restore -x {experiment_id}"
 
     @translate_errors("create the run of the sweep")
     def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
@@ -93,6 +108,7 @@ class Store:
             name: the ID of the sweep.
             command: the shell command that started it.
         """
+        command = redact(command)
         tags = {"kind": "sweep", "sweep": name, "command": command}
         run = self._create_run(experiment_id, f"sweep {name}", tags)
         return Sweep(name, run.info.run_id, experiment_id, command)
@@ -180,7 +196,7 @@ class Store:
     @translate_errors("store the artifacts of a run")
     def log_artifacts(self, run_id: str, folder: Path) -> None:
         """Store the files of a folder as artifacts of a run."""
-        mlflow_compat.upload(folder, self._artifact_uri(run_id), self.uri)
+        mlflow_compat.upload(folder, self.artifact_uri(run_id), self.uri)
 
     def download_artifact(self, run_id: str, name: str, folder: Path) -> Path:
         """Copy an artifact of a run into a folder; returns the path of the copy.
@@ -190,7 +206,7 @@ class Store:
         """
         try:
             with defer_signals():
-                return mlflow_compat.download(self._artifact_uri(run_id), name, folder, self.uri)
+                return mlflow_compat.download(self.artifact_uri(run_id), name, folder, self.uri)
         except (MlflowException, OSError) as error:
             raise TrackingError(f"run {run_id} has no artifact {name}: {error}") from error
 
@@ -241,9 +257,13 @@ class Store:
 
     def remember_artifacts(self, run: Run) -> None:
         """Save the request that would ask for the location of a run's artifacts."""
-        self._artifact_uris[run.info.run_id] = run.info.artifact_uri
+        location, root = run.info.artifact_uri, self._artifact_root
+        if root is not None and not locations.exists(location):
+            location = locations.relocate(location, root)
+        self._artifact_uris[run.info.run_id] = location
 
-    def _artifact_uri(self, run_id: str) -> str:
+    def artifact_uri(self, run_id: str) -> str:
+        """The location of a run's artifacts."""
         if run_id not in self._artifact_uris:
             self.remember_artifacts(self.client.get_run(run_id))
         return self._artifact_uris[run_id]

@@ -1,0 +1,68 @@
+"""Runs of other programs, and runs with odd tags, neither block a sweep nor are changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.tracking import cleanup, queries
+from pipeline.tracking.store import Store
+from pipeline.uris import sqlite_uri
+from tests.commands import succeed
+
+OWN = {"mlflow.source.name": "pipeline"}
+ODD_TAGS = [
+    {"kind": "sweep"},
+    {"kind": "sweep", "sweep": "x"},
+    {"kind": "sweep", "sweep": "z", "command": "c", "searched": "[1]", "reused.0": "[[["},
+    {"kind": "sweep", "sweep": "y", "command": "c", "searched": '{"a": 1}', "reused.x": '{"a": 1}'},
+    {"kind": "job", "job": "x", "pid": "1"},
+    {"kind": "job", "job": "1", "heartbeat": "soon", "host": "another machine", "pid": "1"},
+    {"kind": "job", "job": "²", "pid": "x", "pid_started": "y"},
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(sqlite_uri(tmp_path / "outputs" / "mlflow.db"))
+    experiment_id = store.ensure_experiment("digits")
+    for tags in ODD_TAGS:
+        for own in ({}, OWN):
+            store.client.create_run(experiment_id, tags=tags | own)
+    return store
+
+
+def test_odd_runs_are_neither_sweeps_nor_jobs_and_keep_their_status(store: Store) -> None:
+    experiment_id = store.ensure_experiment("digits")
+    sweep = store.start_sweep(experiment_id, "mine", "…")
+    for job in ("0", "x", "-1", "²", "9" * 30):
+        store.start_run(experiment_id, "job", {"job": job}, sweep)
+    before = {r.info.run_id: r.info.status for r in store.client.search_runs([experiment_id])}
+    cleanup.kill_orphaned_runs(store)
+    after = {r.info.run_id: r.info.status for r in store.client.search_runs([experiment_id])}
+    assert after == before
+    assert queries.find_sweep(store) == sweep
+    assert list(queries.sweep_runs(store, sweep)["tags.job"]) == ["0"]
+    for name in ("y", "z"):
+        odd = queries.find_sweep(store, name)
+        assert odd.searched == {}
+        assert queries.sweep_runs(store, odd).empty
+        assert not queries.has_jobs(store, odd)
+
+
+def test_runs_of_other_programs_are_never_ended(store: Store) -> None:
+    dead = {"pid": "999999999", "pid_started": "1", "host": os.uname().nodename}
+    foreign, own = (
+        store.client.create_run("0", tags=dead | tags).info.run_id for tags in ({}, OWN)
+    )
+    cleanup.kill_orphaned_runs(store)
+    assert store.client.get_run(foreign).info.status == "RUNNING"
+    assert store.client.get_run(own).info.status == "KILLED"
+
+
+def test_sweep_and_report_work_in_a_store_with_odd_runs(store: Store, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    succeed(outputs, "-m", "hidden_size=4,8", "num_epochs=1", "hydra.launcher.shards=1")
+    succeed(outputs, module="pipeline.report")
