@@ -52,6 +52,7 @@ class DataConfig:
         str, Field(description='a module of pipeline.data.kinds; "": the one called as `name`')
     ] = ""
     file: Annotated[str | None, Field(description="one file that holds the dataset")] = None
+    id: Annotated[int | None, Field(ge=1, description="number of a dataset at OpenML")] = None
     target: Annotated[
         str | None,
         Field(description="the column of the labels, or a function as module:function"),

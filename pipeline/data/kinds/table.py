@@ -34,10 +34,25 @@ def read(config: DataConfig) -> RawDataset:
     """
     path = own_file(config, "a .csv or .parquet file")
     frame = read_frame(path, config.separator)
-    where = f"{path} ({_listed(frame)})"
+    return split_frame(frame, config, str(path))
+
+
+def split_frame(frame: pd.DataFrame, config: DataConfig, source: str) -> RawDataset:
+    """Split the rows of a table, and encode its columns.
+
+    Args:
+        frame: the table.
+        config: the group `data`.
+        source: of the table, for messages.
+
+    Raises:
+        DataError: the columns are not suitable.
+    """
+    where = f"{source} ({_listed(frame)})"
     if config.target is None:
         raise DataError(
-            f"data=table needs the column of the labels: set data.target to a column of {where}"
+            f"data={config.kind} needs the column of the labels: set data.target to a column of "
+            f"{where}"
         )
     if config.scaling == "pixels":
         raise DataError("data.scaling=pixels is for images: use data.scaling=standard for a table")
