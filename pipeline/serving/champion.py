@@ -7,6 +7,7 @@ not import this project, only MLflow's base class, NumPy and pandas.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,12 @@ class TwoLayerNet(PythonModel):
     def load_context(self, context: Any) -> None:
         """Read the weights, the preprocessing and the names of the classes."""
         with np.load(context.artifacts["model"], allow_pickle=False) as file:
-            self.arrays = {key: file[key] for key in file.files}
-        self.columns = json.loads(str(self.arrays["columns"])) if "columns" in self.arrays else None
+            self.use({key: file[key] for key in file.files})
+
+    def use(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Use these weights, preprocessing and names of classes."""
+        self.arrays = arrays
+        self.columns = json.loads(str(arrays["columns"])) if "columns" in arrays else None
 
     # Without type hints: MLflow would check `model_input` by them.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]

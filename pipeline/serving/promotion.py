@@ -24,6 +24,7 @@ from pipeline.data.kinds import read_raw
 from pipeline.data.preprocessing import SCALINGS, fit_scaler
 from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
+from pipeline.nn.model import Params
 from pipeline.paths import default_tracking_uri
 from pipeline.report.formatting import percent, show
 from pipeline.tracking import queries
@@ -57,17 +58,21 @@ def promote(
         check_better(store, run, champion)
     weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
     raw = read_raw(job.data)
-    arrays = {
-        **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
-        **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
-        **preprocessing_arrays(raw, weights.W1.dtype),
-        "classes": np.array(raw.classes),
-    }
+    arrays = model_arrays(raw, weights)
     return registry.register(name, run["run_id"], arrays, example_of(raw), card(run, job, raw))
 
 
-def preprocessing_arrays(raw: RawDataset, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
-    """Return the preprocessing in the form that `pipeline.serving.champion` reads."""
+def model_arrays(raw: RawDataset, weights: Params) -> dict[str, NDArray[Any]]:
+    """Return a model and its preprocessing in the form that `pipeline.serving.champion` reads."""
+    return {
+        **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
+        **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
+        **_preprocessing_arrays(raw, weights.W1.dtype),
+        "classes": np.array(raw.classes),
+    }
+
+
+def _preprocessing_arrays(raw: RawDataset, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
     scaler = fit_scaler(raw)
     if scaler.name == "pixels":
         return {"mean": scaler.mean.astype(dtype), "largest": np.array(scaler.largest, dtype)}

@@ -79,7 +79,7 @@ def test_its_files_hold_code_and_no_pickle(
         assert {"W1", "b1", "W2", "b2", "mean", "largest", "classes"} == set(file.files)
     code = (folder / "champion.py").read_text()
     assert set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) <= {
-        *("__future__", "json", "mlflow", "numpy", "pandas", "typing")
+        *("__future__", "collections", "json", "mlflow", "numpy", "pandas", "typing")
     }
 
 
