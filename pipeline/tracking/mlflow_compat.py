@@ -7,6 +7,8 @@ that another version has moved or changed.
   `MlflowClient.log_artifacts` asks the store for the run before each call.
 - `SqlAlchemyStore`: creates the tables of a sqlite store.
 - `ARTIFACT_COLUMNS`: the tables of a sqlite store that hold locations of artifacts.
+- `_upgrade_db`, `_get_alembic_config`: migrate the schema of a sqlite store that an earlier MLflow
+  has written.
 - `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
 """
 
@@ -17,7 +19,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
@@ -70,6 +72,34 @@ def artifact_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
         if column in [name for _, name, *_ in columns]:
             found.append((table, column))
     return found
+
+
+def schema_status(revision: str) -> Literal["current", "earlier", "unknown"]:
+    """How a schema relates to the installed MLflow; it does not know the schema of a later one."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import _get_alembic_config
+
+    scripts = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
+    if revision == scripts.get_current_head():
+        return "current"
+    try:
+        scripts.get_revision(revision)
+    except CommandError:
+        return "unknown"
+    return "earlier"
+
+
+def upgrade_schema(uri: str) -> None:
+    """Migrate a database to the schema of the installed MLflow."""
+    from mlflow.store.db.utils import _upgrade_db
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri)
+    try:
+        _upgrade_db(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
 
 
 def check_health(uri: str, seconds: float) -> None:

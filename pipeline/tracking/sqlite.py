@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from contextlib import closing, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from pipeline.files import lock_file
 from pipeline.tracking import locations, mlflow_compat
-from pipeline.tracking.errors import LOCK_SECONDS, TrackingError
+from pipeline.tracking.errors import LOCK_SECONDS, TrackingError, reason
+
+log = logging.getLogger("pipeline")
 
 
 def database_path(uri: str) -> Path:
@@ -49,11 +53,14 @@ def open_database(uri: str) -> Path:
     Raises:
         OSError: the folder cannot be written, or another process holds the lock for too long.
         sqlite3.Error: the file is not a database.
+        TrackingError: another version of MLflow has written the store, and it cannot be upgraded.
     """
     path = database_path(uri)
     root = path.parent / locations.FOLDER
     with lock_file(path.with_name(path.name + ".lock")):
-        if not path.exists():
+        if path.exists():
+            _upgrade_if_outdated(path)
+        else:
             _create(path, root)
         with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA journal_mode=wal")
@@ -102,6 +109,38 @@ def _create(path: Path, root: Path) -> None:
         made.replace(path)
     finally:
         made.unlink(missing_ok=True)
+
+
+def _upgrade_if_outdated(path: Path) -> None:
+    """Migrate a store that an earlier MLflow has written, after a backup next to it.
+
+    MLflow itself would migrate some stores without a backup and refuse the others.
+    """
+    with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
+        try:
+            (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        except (sqlite3.OperationalError, TypeError):
+            return  # not a store of MLflow: the error of MLflow tells what it is
+        status = mlflow_compat.schema_status(revision)
+        if status == "current":
+            return
+        installed = f"mlflow {version('mlflow')}"
+        if status == "unknown":
+            raise TrackingError(
+                f"the store at {path} has the schema {revision}, which {installed} does not know: "
+                "install the MLflow version that wrote it"
+            )
+        backup = path.with_name(f"{path.name}.{revision}.backup")
+        with closing(sqlite3.connect(backup)) as copy:
+            database.backup(copy)
+    try:
+        mlflow_compat.upgrade_schema(f"sqlite:///{path}")
+    except SQLAlchemyError as error:
+        raise TrackingError(
+            f"the store at {path} cannot be upgraded to {installed} ({reason(error)}): restore "
+            f"its earlier content from {backup} and install the MLflow version that wrote it"
+        ) from error
+    log.warning("upgraded %s to %s; its earlier content is in %s", path, installed, backup)
 
 
 @event.listens_for(Engine, "connect")

@@ -16,6 +16,8 @@ REGISTRY = "mlflow.store.artifact.artifact_repository_registry"
     [
         (REGISTRY, "get_artifact_repository", ["artifact_uri", "tracking_uri"]),
         ("mlflow.store.tracking.sqlalchemy_store", "SqlAlchemyStore", ["db_uri"]),
+        ("mlflow.store.db.utils", "_get_alembic_config", ["db_url"]),
+        ("mlflow.store.db.utils", "_upgrade_db", ["engine"]),
         ("mlflow.utils.credentials", "get_default_host_creds", ["store_uri"]),
         ("mlflow.utils.rest_utils", "http_request", ["host_creds", "endpoint", "method"]),
     ],
