@@ -7,7 +7,7 @@ BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-pythons test-lowest test-debian lint schema wheel docs ui serve bench \
-  torture mutants cluster-demo clean
+  torture mutants simulate cluster-demo clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -83,6 +83,9 @@ serve: $(SETUP) ## serve the champion (python -m pipeline.promote) at http://127
 
 bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md
 	$(BENCH)/python -m benchmarks $(ARGS)
+
+simulate: $(SETUP) ## simulate the error rates of the report, for half an hour, into docs/statistics.md
+	$(BIN)/python -m benchmarks.statistics $(ARGS)
 
 torture: $(SETUP) ## kill, corrupt and starve sweeps for 15 minutes, into docs/reliability.md
 	$(BIN)/python -m tests.torture $(ARGS)

@@ -1,4 +1,4 @@
-"""Which of the swept values matter: shares of the variance of accuracy, by functional ANOVA.
+"""Hyperparameter importance: shares of the variance of accuracy, by functional ANOVA.
 
 Hutter, Hoos and Leyton-Brown (2014), "An efficient approach for assessing hyperparameter
 importance". All combinations of the tried values form a grid, each cell weighs the same, and the
@@ -8,7 +8,7 @@ variance of accuracy over the cells is divided among single values, pairs and th
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -18,34 +18,36 @@ import pandas as pd
 from numpy.typing import NDArray
 
 TREES = 100
-MAX_CELLS = 50_000  # of a grid; beyond, evenly spaced ones of the tried values stand for all
+MAX_CELLS = 50_000  # of a grid; of a larger one, evenly spaced values of each axis are used
 SHARES = ["values", "share"]
 MARGINALS = ["name", "value", "mean", "low", "high"]
 
 Array = NDArray[np.float64]
-Effects = dict[tuple[int, ...], Array]  # axes → what they do together, of mean 0, broadcastable
+Effects = dict[tuple[int, ...], Array]  # axes → their joint effect, with mean 0, broadcastable
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much of the accuracy's variance the swept values explain."""
+    """How much of the variance of the target the swept values explain."""
 
-    method: str  # "exact": each cell was tried; "forest": a random forest filled the others
+    method: str  # "exact": each cell was tried; "forest": a random forest predicted the others
     shares: pd.DataFrame  # values (a tuple of one or two names), share of variance; largest first
-    rest: float  # share of what three or more values do together
-    marginals: pd.DataFrame  # name, value, mean accuracy over all else, low and high (95 %)
+    rest: float  # the share of interactions of three or more values
+    marginals: pd.DataFrame  # name, value, mean over all other values, low and high (95 %)
+    tried: float  # the share of cells with a model
+    worst_quarter: float  # the share of the variance that comes from the worst quarter of cells
 
 
 class Grid(NamedTuple):
-    """Mean accuracy in each cell, an axis a swept value."""
+    """The mean target in each cell. Each axis is a swept value."""
 
     names: list[str]
     levels: list[list[Hashable]]  # of each axis, in order
     cells: Array  # (levels of the first axis, levels of the second, …)
     counts: NDArray[np.intp]  # of the models in each cell, in the same shape
-    variance: float  # of models within a cell (they differ by their seed); NaN if all are alone
+    variance: float  # of replicates within a cell; NaN if there are none
     df: int  # degrees of freedom of that variance
-    trees: Array | None  # (TREES, …): each tree's cells, if a forest was needed
+    method: str  # as in `Importance`
 
 
 def importance(
@@ -54,30 +56,25 @@ def importance(
     target: str = "best_val_acc",
     random_state: int = 0,
 ) -> Importance:
-    """How much single values and pairs of them explain, and the mean accuracy at each value.
+    """How much single values and pairs of them explain, and the mean of the target at each value.
 
-    Exact where a model finished in every cell of the grid (with several seeds: of the means of
-    cells). Otherwise cells without one, diverged ones among them, get the prediction of a random
-    forest; its marginals are means over all cells. A 95 % interval of a marginal mean is
-
-    - exact, with several seeds: Student's t with the variance within cells;
-    - exact, with one: the same with interactions of three values as the noise, of two where only
-      two were swept (one observation a cell: Montgomery, Design and Analysis of Experiments, 5.3),
-      and none where one was swept;
-    - forest: 1.96 standard deviations over its trees, as in the paper.
+    The result is exact if a model finished in every cell of the grid (with replicates, it uses the
+    means of the cells). Otherwise a random forest predicts the cells without a finished model. A
+    marginal mean has a 95 % interval if it is exact and there are replicates: Student's t with the
+    variance within cells. Without replicates, the noise is not known, so there is no interval.
 
     Args:
-        models: a row a model, with the columns of `swept` and `target`; rows without a target are
-            left out.
-        swept: the columns whose values were swept; those with one value are left out.
-        target: the accuracy, a share.
-        random_state: of the forest.
+        models: a row per model, with the columns of `swept` and `target`. Rows without a target are
+            ignored.
+        swept: the swept columns. Those with a single value are ignored.
+        target: the column to explain.
+        random_state: the seed of the forest.
     """
     runs = models.dropna(subset=[target, *swept])
     names = [name for name in swept if runs[name].nunique() > 1]
     if not names:
         empty = [pd.DataFrame(columns=columns) for columns in (SHARES, MARGINALS)]
-        return Importance("exact", empty[0], 0.0, empty[1])
+        return Importance("exact", empty[0], 0.0, empty[1], 1.0, 0.0)
     grid = _tabulate(runs, names, target, random_state)
     effects = decompose(grid.cells)
     total = grid.cells.var()
@@ -86,12 +83,36 @@ def importance(
     shares = pd.DataFrame(dict(zip(SHARES, (keys, parts), strict=True)))
     shares = shares.sort_values("share", ascending=False, kind="stable", ignore_index=True)
     rest = max(0.0, 1 - sum(parts)) if total > 0 else 0.0
-    method = "exact" if grid.trees is None else "forest"
-    return Importance(method, shares, rest, _marginals(grid, effects))
+    return Importance(
+        grid.method,
+        shares,
+        rest,
+        _marginals(grid),
+        tried=float((grid.counts > 0).mean()),
+        worst_quarter=_worst_quarter(grid.cells),
+    )
+
+
+def concentration(models: pd.DataFrame, searched: Mapping[str, Mapping[str, Any]]) -> float:
+    """How unevenly a sampler visited its intervals: 0.25 if evenly, 1 if only one quarter.
+
+    Returns:
+        The largest share of models in one quarter of the interval of a value, on the scale that
+        the sampler used; 0 if no value has an interval.
+    """
+    shares = [0.0]
+    for name, interval in searched.items():
+        if interval and name in models:
+            scale = np.log if interval["log"] else np.asarray
+            ends = scale(np.array([interval["low"], interval["high"]], float))
+            values = scale(pd.to_numeric(models[name]).to_numpy(float))
+            counts, _ = np.histogram(values, bins=4, range=(float(ends[0]), float(ends[1])))
+            shares.append(float(counts.max()) / max(1, len(values)))
+    return max(shares)
 
 
 def decompose(cells: Array) -> Effects:
-    """What single axes and pairs of them add to the mean of a grid (Hutter et al., section 3).
+    """The effects of single axes and pairs of axes on a grid (Hutter et al., section 3).
 
     The effect of axis i is f_i = E[y | i] − E[y], of a pair f_ij = E[y | i, j] − f_i − f_j − E[y].
     """
@@ -108,7 +129,7 @@ def decompose(cells: Array) -> Effects:
 
 
 def _tabulate(runs: pd.DataFrame, names: Sequence[str], target: str, random_state: int) -> Grid:
-    """Put the models into their cells, and fill those that have none."""
+    """Average the models of each cell, and predict the cells without a model."""
     levels = [sorted(runs[name].unique(), key=_order) for name in names]
     X = np.stack([pd.Categorical(runs[n], v).codes for n, v in zip(names, levels, strict=True)], 1)
     y = runs[target].to_numpy(float)
@@ -120,12 +141,10 @@ def _tabulate(runs: pd.DataFrame, names: Sequence[str], target: str, random_stat
     counts = np.bincount(index, minlength=math.prod(shape))
     cells = np.bincount(index, y[on_grid], len(counts)) / np.maximum(counts, 1)
     within, df = y[on_grid] - cells[index], len(index) - int((counts > 0).sum())
-    trees = None
-    if not counts.all():
+    method = "exact" if counts.all() else "forest"
+    if method == "forest":
         points = np.stack(np.meshgrid(*kept, indexing="ij"), -1).reshape(len(counts), -1)
-        trees = _forest(X, y, points, random_state)
-        cells = np.where(counts > 0, cells, trees.mean(axis=0))
-        trees = trees.reshape(TREES, *shape)
+        cells = np.where(counts > 0, cells, _forest(X, y, points, random_state))
     return Grid(
         names=list(names),
         levels=[[values[i] for i in some] for values, some in zip(levels, kept, strict=True)],
@@ -133,36 +152,32 @@ def _tabulate(runs: pd.DataFrame, names: Sequence[str], target: str, random_stat
         counts=counts.reshape(shape),
         variance=float(within @ within) / df if df else math.nan,
         df=df,
-        trees=trees,
+        method=method,
     )
 
 
 def _forest(X: NDArray[np.integer], y: Array, points: NDArray[np.integer], seed: int) -> Array:
-    """Each tree's prediction (TREES, points), fitted to y at X (models, axes).
+    """The prediction of a random forest at points (cells, axes), fitted to y at X (models, axes).
 
-    Levels stand for values: a tree only knows their order.
+    The numbers of levels represent their values, because a tree uses their order only.
     """
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(TREES, random_state=seed).fit(X, y)
-    return np.stack([tree.predict(points.astype(np.float32)) for tree in forest.estimators_])
+    return np.asarray(forest.predict(points), float)
 
 
-def _marginals(grid: Grid, effects: Effects) -> pd.DataFrame:
+def _marginals(grid: Grid) -> pd.DataFrame:
     """The mean over all other axes at each level, with its interval (see `importance`)."""
     from scipy.stats import t
 
-    variance, df = (grid.variance, grid.df) if grid.df else _interactions(grid.cells, effects)
     tables = []
     for axis, (name, values) in enumerate(zip(grid.names, grid.levels, strict=True)):
         others = tuple(other for other in range(grid.cells.ndim) if other != axis)
         mean = grid.cells.mean(axis=others)
-        if grid.trees is not None:
-            over = tuple(1 + other for other in others)
-            half = 1.96 * grid.trees.mean(axis=over).std(axis=0)
-        elif df:
-            of_mean = variance * (1 / grid.counts).mean(axis=others) * len(values) / grid.cells.size
-            half = t.ppf(0.975, df) * np.sqrt(of_mean)
+        if grid.method == "exact" and grid.df:
+            weights = (1 / grid.counts).mean(axis=others) * len(values) / grid.cells.size
+            half = t.ppf(0.975, grid.df) * np.sqrt(grid.variance * weights)
         else:
             half = np.full(len(values), np.nan)
         columns = {"name": name, "value": values, "mean": mean}
@@ -170,18 +185,15 @@ def _marginals(grid: Grid, effects: Effects) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _interactions(cells: Array, effects: Effects) -> tuple[float, int]:
-    """Mean square of what few values do not explain, and its degrees of freedom, maybe none."""
-    if cells.ndim == 1:
-        return math.nan, 0
-    known = {key: effect for key, effect in effects.items() if cells.ndim > 2 or len(key) == 1}
-    left = cells - cells.mean() - sum(known.values())
-    df = cells.size - 1 - sum(math.prod(cells.shape[axis] - 1 for axis in key) for key in known)
-    return float((left**2).sum()) / df, df
+def _worst_quarter(cells: Array) -> float:
+    """The share of the squared deviations from the mean that the worst quarter of cells has."""
+    squares = (np.sort(cells, axis=None) - cells.mean()) ** 2
+    total = float(squares.sum())
+    return float(squares[: max(1, cells.size // 4)].sum()) / total if total > 0 else 0.0
 
 
 def _thin(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
-    """Levels of each axis, all of them unless that makes more than MAX_CELLS."""
+    """Indices of the levels of each axis: all of them, unless that makes more than MAX_CELLS."""
     most = max(sizes)
     while most > 2 and math.prod(min(most, size) for size in sizes) > MAX_CELLS:
         most -= 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.analysis.comparison import ModelComparison
-from pipeline.analysis.confidence import ConfidenceSet
+from pipeline.analysis.confidence import ALPHA, ConfidenceSet
 from pipeline.analysis.correction import Estimate
 from pipeline.analysis.curves import LearningCurve
 from pipeline.analysis.diagnostics import Diagnostics
@@ -26,7 +26,9 @@ class Evidence:
 
     confidence: ConfidenceSet
     estimate: Estimate
-    importance: Importance
+    importance: Importance  # of the accuracy
+    log_importance: Importance  # of the logarithm of the error, the scale of the heatmaps
+    concentration: float  # the share of models in the densest quarter of a searched value
     importance_epoch: int | None  # the epoch that it describes; None: the best epoch of each run
     edges: Sequence[Edge]
     swept: Sequence[str]  # the hyperparameters in which the runs differ, without the seed
@@ -59,6 +61,21 @@ class SweepComparison:
 
     first: SweepAnalysis
     second: SweepAnalysis
-    same_run: bool  # whether both chose the same run
-    models: ModelComparison | None
+    # The first chosen model against the second one, corrected for the choice in the first sweep,
+    # and the other way round.
+    models: tuple[ModelComparison, ModelComparison] | None
     problem: str | None  # the reason why the models are not compared
+    same_run: bool = False  # whether both chose the same run
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, corrected for the choice of the model that has the higher accuracy."""
+        assert self.models is not None
+        return min(1.0, 2 * min(model.p_value for model in self.models))
+
+    @property
+    def better(self) -> SweepAnalysis | None:
+        """The sweep whose chosen model is significantly better, if there is one."""
+        if self.models is None or self.p_value > ALPHA:
+            return None
+        return self.first if self.models[0].difference > 0 else self.second

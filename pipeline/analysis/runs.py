@@ -29,12 +29,13 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     """Turn the runs of `queries.sweep_runs` into one row per job, always with the same columns.
 
     Returns:
-        Columns job, name, run_id, configuration (`configuration_ids`) and outcome; the
-        hyperparameters (`PARAMS`) as Python values; the metrics (`METRICS`) and tags as numbers or
-        None; seconds, from the start to the end of the run; and gap, train_acc − val_acc of the
-        last epoch.
+        Columns job, name, run_id, outcome, sweep (the one that trained the run) and configuration
+        (`configuration_ids`); the hyperparameters (`PARAMS`) as Python values; the metrics
+        (`METRICS`) and tags as numbers or None; seconds, from the start to the end of the run; and
+        gap, train_acc − val_acc of the last epoch.
     """
     columns = {"job": "tags.job", "name": "name", "run_id": "run_id", "outcome": "tags.outcome"}
+    columns |= {"sweep": "tags.sweep"}
     columns |= {key: f"params.{key}" for key in PARAMS}
     columns |= {key: f"metrics.{key}" for key in METRICS}
     columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "halted_epoch", "error")}
@@ -49,7 +50,7 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     shapes = {name: math.prod(shape) for name, shape in published.IMAGE_SHAPES.items()}
     jobs["num_features"] = jobs["num_features"].fillna(jobs["dataset"].map(shapes).astype("Int64"))
     jobs["num_classes"] = jobs["num_classes"].fillna(published.NUM_CLASSES)
-    jobs.insert(3, "configuration", configuration_ids(jobs))
+    jobs.insert(4, "configuration", configuration_ids(jobs))
     jobs["gap"] = jobs["train_acc"] - jobs["val_acc"]
     times = runs.reindex(columns=["start_time", "end_time"])
     start, end = (pd.to_datetime(times[key], utc=True) for key in times)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.artifacts import AnalysisError, load_hits
-from pipeline.analysis.comparison import compare_models
+from pipeline.analysis.comparison import compare_runs
 from pipeline.analysis.confidence import confidence_set
 from pipeline.analysis.correction import correct_selection
 from pipeline.analysis.costs import costs, pareto
@@ -17,8 +17,8 @@ from pipeline.analysis.curves import shown_curves
 from pipeline.analysis.diagnostics import diagnose
 from pipeline.analysis.edges import find_edges
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best
-from pipeline.analysis.heatmap import make_heatmaps
-from pipeline.analysis.importance import importance
+from pipeline.analysis.heatmap import log_error, make_heatmaps
+from pipeline.analysis.importance import concentration, importance
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
 from pipeline.analysis.runs import rank, swept_names, tabulate
 from pipeline.errors import PipelineError
@@ -66,15 +66,20 @@ def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
 
 def compare_sweeps(store: Store, first: SweepAnalysis, second: SweepAnalysis) -> SweepComparison:
     """Compare the chosen models of two sweeps."""
-    models, problem = None, None
     if first.chosen is None or second.chosen is None:
-        return SweepComparison(first, second, False, None, None)
-    same = first.chosen.best.run_id == second.chosen.best.run_id
+        return SweepComparison(first, second, None, None)
+    if first.chosen.best.run_id == second.chosen.best.run_id:
+        return SweepComparison(first, second, None, None, same_run=True)
+    ours, theirs = first.jobs.iloc[0], second.jobs.iloc[0]
+    models, problem = None, None
     try:
-        models = None if same else compare_models(store, first.jobs.iloc[0], second.jobs.iloc[0])
+        models = (
+            compare_runs(store, ours, first.jobs, theirs),
+            compare_runs(store, theirs, second.jobs, ours),
+        )
     except PipelineError as error:
         problem = " ".join(str(error).split())
-    return SweepComparison(first, second, same, models, problem)
+    return SweepComparison(first, second, models, problem)
 
 
 def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
@@ -102,12 +107,16 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
     configurations["group"] = np.where(tied, "tied", "other")
     configurations.loc[0, "group"] = "chosen"
     epoch, comparable = at_equal_epochs(store, jobs)
+    scale = log_error(comparable["best_val_acc"], int(comparable["num_val"].max()))
+    errors = comparable.assign(log_error=-scale)
     best = models.iloc[0]
     started = jobs[jobs["num_val"].notna()]
     return Evidence(
         confidence=confidence,
         estimate=correct_selection(models, hits),
         importance=importance(comparable, swept),
+        log_importance=importance(errors, swept, "log_error"),
+        concentration=concentration(comparable, sweep.searched),
         importance_epoch=epoch,
         edges=find_edges(started, {name: best[name] for name in swept}, swept, sweep.searched),
         swept=swept,

@@ -64,6 +64,10 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "cheapest": evidence.confidence.cheapest,
         "estimate": asdict(estimate) | {"optimism": estimate.optimism},
         "importance": {" × ".join(n): share for n, share in shares.itertuples(index=False)},
+        "log_error_importance": {
+            " × ".join(n): share
+            for n, share in evidence.log_importance.shares.itertuples(index=False)
+        },
         "importance_method": evidence.importance.method,
         "importance_epoch": evidence.importance_epoch,
         "marginals": _records(evidence.importance.marginals),
@@ -101,7 +105,8 @@ def _against(comparison: SweepComparison) -> dict[str, Any]:
     return {
         "sweep": comparison.second.sweep.name,
         "verdict": sentences.verdict(comparison),
-        "models": asdict(comparison.models) if comparison.models else None,
+        "models": [asdict(model) for model in comparison.models or ()],
+        "p_value": comparison.p_value if comparison.models else None,
         "rows": sentences.side_by_side(comparison),
     }
 

@@ -15,6 +15,9 @@ from pipeline.report.formatting import one_line, percent, show
 from pipeline.report.labels import label, run_label, shown_names, symbol
 
 LISTED = 5  # failed jobs that are named one by one
+DOMINATED = 0.8  # share of the variance in the worst quarter of cells that causes a warning
+FEW_CELLS = 0.5  # share of tried cells below which a warning says so
+CONCENTRATED = 0.6  # share of trials in one quarter of an interval that causes a warning
 NAMED = 5  # values or pairs of values that the sentence about importance lists
 
 
@@ -109,7 +112,7 @@ def notes(found: SweepAnalysis) -> Iterator[str]:
         yield f"The models cannot be compared: {found.evidence_problem}."
     if found.evidence is not None:
         yield from _choice_notes(found, found.evidence)
-        yield from _importance_notes(found.evidence.importance, found.evidence.importance_epoch)
+        yield from _importance_notes(found.evidence)
         for edge in found.evidence.edges:
             yield f"{edge_sentence(edge)} Try: {edge_command(found.sweep.command, edge)}"
     if found.chosen is not None and found.chosen.problem and found.chosen.best.test_acc is not None:
@@ -157,19 +160,41 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         )
 
 
-def _importance_notes(found: Importance, epoch: int | None) -> Iterator[str]:
-    shares = found.shares.head(NAMED)
-    if len(shares):
-        parts = ", ".join(
-            f"{' × '.join(names)} {percent(share)}"
-            for names, share in shares.itertuples(index=False)
-        )
-        after = f" after epoch {epoch}" if epoch else ""
-        how = "" if found.method == "exact" else ", missing cells predicted by a random forest"
+def _importance_notes(evidence: Evidence) -> Iterator[str]:
+    found, log = evidence.importance, evidence.log_importance
+    if not len(found.shares):
+        return
+    epoch = evidence.importance_epoch
+    after = f" after epoch {epoch}" if epoch else ""
+    how = "" if found.method == "exact" else ", missing cells predicted by a random forest"
+    yield (
+        f"Hyperparameter importance{after}, as shares of the variance of the logarithm of the "
+        f"error (functional ANOVA{how}): {_shares(log)}. Of the variance of accuracy: "
+        f"{_shares(found)}."
+    )
+    if found.worst_quarter > DOMINATED:
         yield (
-            f"Hyperparameter importance{after}, as shares of the variance of accuracy (functional "
-            f"ANOVA{how}): {parts}."
+            f"The worst quarter of the grid has {percent(found.worst_quarter)} of the variance of "
+            "accuracy. The importance therefore describes what to avoid, not what separates the "
+            "good models."
         )
+    if found.tried < FEW_CELLS and not evidence.concentration:
+        yield (
+            f"Only {percent(found.tried)} of the grid has a finished model; the rest of the "
+            "importance is predicted."
+        )
+    if evidence.concentration > CONCENTRATED:
+        yield (
+            f"The sampler placed {percent(evidence.concentration)} of its trials in one quarter of "
+            "an interval. The importance describes the rest of the interval poorly."
+        )
+
+
+def _shares(found: Importance) -> str:
+    return ", ".join(
+        f"{' × '.join(names)} {percent(share)}"
+        for names, share in found.shares.head(NAMED).itertuples(index=False)
+    )
 
 
 def edge_sentence(edge: Edge) -> str:
@@ -210,11 +235,17 @@ def verdict(comparison: SweepComparison) -> str:
     models = comparison.models
     if models is None:
         return "One of the two sweeps has no model to compare."
-    test = f"(exact McNemar test on the same validation images, p = {models.p_value:.2g})"
-    if not (models.first_is_better or models.second_is_better):
-        return f"The chosen models cannot be distinguished {test}."
-    better = comparison.first if models.first_is_better else comparison.second
-    return f"The chosen model of {better.sweep.name} is better {test}."
+    ahead = max(models, key=lambda model: model.difference)
+    test = (
+        f"(same validation images, corrected for the choice among {ahead.num_candidates}, "
+        f"p = {comparison.p_value:.2g})"
+    )
+    if comparison.better is None:
+        return (
+            f"The chosen models cannot be distinguished {test}. To detect a difference of one "
+            f"point, about {ahead.images_for_one_point:,} validation images are needed."
+        )
+    return f"The chosen model of {comparison.better.sweep.name} is better {test}."
 
 
 def side_by_side(comparison: SweepComparison) -> list[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.analysis.artifacts import AnalysisError, load_weights, read_config
-from pipeline.analysis.comparison import compare_models
+from pipeline.analysis.comparison import compare_runs
 from pipeline.analysis.intervals import wilson
 from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import Job
@@ -35,7 +35,12 @@ EXAMPLES = 2  # images in the registered model, of the validation split
 
 
 def promote(
-    store: Store, run: pd.Series[Any], name: str | None = None, *, force: bool = False
+    store: Store,
+    run: pd.Series[Any],
+    name: str | None = None,
+    *,
+    force: bool = False,
+    candidates: pd.DataFrame | None = None,
 ) -> Champion:
     """Register a finished run's model as the champion.
 
@@ -44,6 +49,7 @@ def promote(
         run: a row of `tabulate`.
         name: of the registered model; None: that of the dataset.
         force: replace a champion that is not known to be worse.
+        candidates: the runs among which the run was selected; None: it was the only one.
 
     Raises:
         PipelineError: the run's files cannot be read, or its model is not known to be better than
@@ -55,7 +61,7 @@ def promote(
     if champion is not None and champion.run_id == run["run_id"]:
         return champion
     if champion is not None and not force:
-        check_better(store, run, champion)
+        check_better(store, run, candidates, champion)
     weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
     raw = read_raw(job.data)
     arrays = model_arrays(raw, weights)
@@ -104,7 +110,9 @@ def _input_of(raw: RawDataset) -> str:
     return f"numbers (n, {shape})"
 
 
-def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
+def check_better(
+    store: Store, run: pd.Series[Any], candidates: pd.DataFrame | None, champion: Champion
+) -> None:
     """Compare two models on their validation rows, as the report does.
 
     Raises:
@@ -113,15 +121,18 @@ def check_better(store: Store, run: pd.Series[Any], champion: Champion) -> None:
     label = f"version {champion.version} of {champion.name}, the {ALIAS} so far"
     old = tabulate(queries.single_run(store, champion.run_id)).iloc[0]
     try:
-        found = compare_models(store, run, old)
+        others = run.to_frame().T if candidates is None else candidates
+        found = compare_runs(store, run, others, old)
     except PipelineError as error:
         raise AnalysisError(f"{label}, stays: {error}; --force replaces it all the same") from error
-    if not found.first_is_better:
+    if not found.is_better:
         raise AnalysisError(
             f"{label}, has a validation accuracy of {percent(old['best_val_acc'])}, {run['name']} "
             f"has {percent(run['best_val_acc'])}: that does not show that the new one is better "
-            f"(exact McNemar test, p = {found.p_value:.2g}); --force replaces "
-            "it all the same"
+            f"(the best of {found.num_candidates} on the same validation rows, p = "
+            f"{found.p_value:.2g} with a correction for that choice; a difference of one point "
+            f"needs about {found.images_for_one_point:,} validation rows); --force replaces it "
+            "all the same"
         )
 
 
@@ -167,8 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         store = Store.open_existing(options.tracking_uri)
-        run = find(store, options.run, options.sweep)
-        champion = promote(store, run, options.name, force=options.force)
+        run, candidates = find(store, options.run, options.sweep)
+        champion = promote(store, run, options.name, force=options.force, candidates=candidates)
     except PipelineError as error:
         sys.exit(str(error))
     address = f"models:/{champion.name}@{ALIAS}"
@@ -176,8 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f'Load it with mlflow.pyfunc.load_model("{address}"), or serve it with make serve')
 
 
-def find(store: Store, run_id: str | None, sweep: str | None) -> pd.Series[Any]:
-    """The run to promote: by its ID, or the best of a sweep.
+def find(
+    store: Store, run_id: str | None, sweep: str | None
+) -> tuple[pd.Series[Any], pd.DataFrame]:
+    """The run to promote, by its ID or the best of a sweep, and the runs of its sweep.
 
     Raises:
         PipelineError: there is none, or it has not finished.
@@ -187,7 +200,11 @@ def find(store: Store, run_id: str | None, sweep: str | None) -> pd.Series[Any]:
     else:
         found = queries.find_sweep(store, sweep)
         runs, what = queries.sweep_runs(store, found), f"sweep {found.name}"
-    ranking = rank(tabulate(runs))
+    jobs = tabulate(runs)
+    ranking = rank(jobs)
     if not len(ranking):
         raise AnalysisError(f"{what} has no model that finished: there is nothing to promote")
-    return ranking.iloc[0]
+    own_sweep = ranking["sweep"].iloc[0]
+    if run_id is not None and isinstance(own_sweep, str):
+        jobs = tabulate(queries.sweep_runs(store, queries.find_sweep(store, own_sweep)))
+    return ranking.iloc[0], jobs

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.simulation import simulate, sweep
 from pipeline.analysis.correction import Estimate, correct_selection
-from tests.analysis.simulation import simulate, sweep
 
 
 def estimate(hits: NDArray[np.bool_], seeds: int = 1, gain: float = 0, **more: Any) -> Estimate:

@@ -147,7 +147,9 @@ def test_what_cannot_be_promoted_is_one_sentence(
 
 def test_a_run_can_be_promoted_by_its_id(store: Store, ranking: pd.DataFrame) -> None:
     for run_id in ranking["run_id"]:
-        assert find(store, run_id, None)["run_id"] == run_id
+        run, candidates = find(store, run_id, None)
+        assert run["run_id"] == run_id
+        assert set(candidates["run_id"]) >= set(ranking["run_id"])  # the other runs of its sweep
 
 
 @pytest.fixture(scope="module")

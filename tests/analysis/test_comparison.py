@@ -1,0 +1,60 @@
+"""A selected model against another one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.simulation import simulate
+from pipeline.analysis.comparison import compare_selected
+from pipeline.analysis.paired import mcnemar
+
+
+def test_best_of_equal_models_rarely_replaces_an_equal_champion() -> None:
+    replaced = naively = 0
+    for repeat in range(100):
+        hits = simulate(np.random.default_rng(repeat), [0.97] * 33, 359)
+        champion, candidates = hits[-1], hits[:-1]
+        best = int(candidates.mean(axis=1).argmax())
+        replaced += compare_selected(champion, candidates, best, resamples=300).is_better
+        (found,) = mcnemar(candidates[best], champion[None])
+        naively += found.difference > 0 and found.p_value <= 0.05
+    assert replaced <= 10
+    assert naively >= 12  # which treats the selected model as given
+
+
+def test_clearly_better_model_replaces_the_champion() -> None:
+    hits = simulate(np.random.default_rng(0), [0.9] * 10 + [0.95, 0.9], 2000)
+    found = compare_selected(hits[-1], hits[:-1], 10)
+    assert found.is_better
+    assert 0 < found.low < found.difference < found.high < 0.1
+    worse = compare_selected(hits[10], hits[-1:])
+    assert not worse.is_better
+    assert worse.p_value == 1
+
+
+def test_single_candidate_needs_the_exact_test_too() -> None:
+    champion, better = np.ones(100, bool), np.ones(100, bool)
+    champion[:4] = False
+    found = compare_selected(champion, better[None])
+    assert found.p_value == pytest.approx(1 / 16)  # four of four differing images
+    assert not found.is_better
+    champion[4] = False
+    assert compare_selected(champion, better[None]).p_value == pytest.approx(1 / 32, abs=0.01)
+
+
+def test_equal_predictions_are_not_better() -> None:
+    hits = simulate(np.random.default_rng(0), [0.9], 200)
+    found = compare_selected(hits[0], hits)
+    assert (found.difference, found.p_value, found.is_better) == (0, 1, False)
+    assert found.images_for_one_point == 0
+
+
+def test_more_candidates_need_more_images_for_one_point() -> None:
+    hits = simulate(np.random.default_rng(1), [0.9] * 40, 1000, correlation=0.8)
+    one = compare_selected(hits[-1], hits[:1]).images_for_one_point
+    many = compare_selected(hits[-1], hits[:-1]).images_for_one_point
+    # One pair: (1.645 + 0.842)² (q − δ²) / δ², with the share q of differing images (Connor, 1987)
+    differing = (hits[0] != hits[-1]).mean()
+    assert one == pytest.approx((1.645 + 0.842) ** 2 * (differing / 1e-4 - 1), rel=0.05)
+    assert many > 1.5 * one
