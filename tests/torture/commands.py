@@ -176,7 +176,7 @@ def _files(outputs: Path) -> set[tuple[str, str]]:
 
 
 KINDS = [
-    Kind("command", "a command line that cannot be: unknown keys, wrong types, bad stores, missing "
-         "data, odd characters", "it exits with an error in words, without a traceback; what had "
-         "finished in the store is as it was", bad_command, len(COMMANDS), 4),
+    Kind("command", "an invalid command line: unknown keys, wrong types, bad stores, missing data, "
+         "odd characters", "the command exits with an error message and no traceback; finished "
+         "runs in the store are unchanged", bad_command, len(COMMANDS), 4),
 ]  # fmt: skip

@@ -129,7 +129,7 @@ def _one(name: str, place: Path, rng: Random) -> bool:
 
 KINDS = [
     Kind("damage", f"{FILES_A_TRIAL} data files in the formats of Fashion-MNIST and CIFAR-10 (and "
-         "its archive), each cut, padded or overwritten at random, packed or not", "each is "
-         "refused in one printable line that names it, or loads whole, with another digest "
-         "if the training or validation images changed", damage, 48, 4),
+         "its archive), each truncated, padded or overwritten at random, compressed or not", "each "
+         "file is refused in one printable line with its name, or loads completely, with another "
+         "digest if the training or validation images changed", damage, 48, 4),
 ]  # fmt: skip

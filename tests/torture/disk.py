@@ -71,9 +71,9 @@ def _size(folder: Path) -> int:
 
 
 KINDS = [
-    Kind("full", "a file system (tmpfs) too small for the outputs, of a random size; then room, "
-         "and the same command", "no traceback; the results are those of an undisturbed sweep",
+    Kind("full", "a file system (tmpfs) of a random size that is too small for the outputs; then "
+         "more space, and the same command", "no traceback; the results equal an undisturbed sweep",
          full, 7, 1),
-    Kind("limit", "no file may grow beyond a random size (RLIMIT_FSIZE); then the same command",
-         "likewise", limited, 3, 0),
+    Kind("limit", "a random limit on the size of each file (RLIMIT_FSIZE); then the same command",
+         "no traceback; the results equal an undisturbed sweep", limited, 3, 0),
 ]  # fmt: skip

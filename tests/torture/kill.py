@@ -140,17 +140,19 @@ def _stopped_well(
 
 
 KILLS = [
-    Kind("kill", "SIGKILL to all processes of a sweep, up to four times, each time in what goes "
-         "on; then the same command", "the results are those of an undisturbed sweep, bit for bit; "
-         "what had finished is kept; checkpoints are whole", kill_all, 18, 2),
-    Kind("orphan", "SIGKILL to the parent alone; then the same command", "its workers are gone "
-         "within 5 s; the results likewise", kill_parent, 10, 1),
+    Kind("kill", "SIGKILL to all processes of a sweep, up to four times; then the same command",
+         "the results equal an undisturbed sweep bit for bit; finished runs stay; checkpoints are "
+         "complete", kill_all, 18, 2),
+    Kind("orphan", "SIGKILL to the parent process only; then the same command", "its workers end "
+         "within 5 s; the results equal an undisturbed sweep", kill_parent, 10, 1),
 ]  # fmt: skip
 SIGNALS = [
-    Kind("term", "SIGTERM, to the parent or to all, up to three times; then the same command",
-         "exit 143, how to go on is said; the results likewise", terminate, 7, 1),
-    Kind("int", "Ctrl-C, up to three times; then the same command",
-         "exit 130, how to go on is said; the results likewise", interrupt, 3, 1),
+    Kind("term", "SIGTERM to the parent or to all processes, up to three times; then the same "
+         "command", "exit code 143; the command prints how to resume; the results equal an "
+         "undisturbed sweep", terminate, 7, 1),
+    Kind("int", "Ctrl-C, up to three times; then the same command", "exit code 130; the command "
+         "prints how to resume; the results equal an undisturbed sweep", interrupt, 3, 1),
     Kind("twice", "Ctrl-C and again within a second, up to three times; then the same command",
-         "it stops within 3 s of the second; the results likewise", interrupt_twice, 2, 1),
+         "the command stops within 3 s of the second; the results equal an undisturbed sweep",
+         interrupt_twice, 2, 1),
 ]  # fmt: skip

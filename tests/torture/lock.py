@@ -31,7 +31,7 @@ def lock(lab: Lab, spot: Spot) -> Outcome:
         kind = "the sweep waited"
         found += problems(outputs, lab.reference)
     else:
-        kind = "the sweep gave up with a sentence"
+        kind = "the sweep failed with a message"
         if "MLflow" not in ended.said:
             found.append(f"it gave up without saying why: {ended.last_lines}")
         found += lab.end_well(outputs)
@@ -39,6 +39,6 @@ def lock(lab: Lab, spot: Spot) -> Outcome:
 
 
 KINDS = [
-    Kind("lock", "another program locks the sqlite store for 30 s; if the sweep gives up, the "
-         "same command", "no traceback; the results are those of an undisturbed sweep", lock, 5, 1),
+    Kind("lock", "another program locks the sqlite store for 30 s; if the sweep fails, the same "
+         "command", "no traceback; the results equal an undisturbed sweep", lock, 5, 1),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""docs/reliability.md: what was done, how often, and what held."""
+"""Writes docs/reliability.md: the disturbances, their counts and the results."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ def page(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float) -
 def _lines(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float) -> Iterator[str]:
     done = sum(row.done for _, row in rows)
     failed = sum(len({f.partition(" | ")[0] for f in row.failures}) for _, row in rows)
-    yield "# What a sweep survives"
+    yield "# Reliability"
     yield ""
     yield (
-        f"Written by `make torture`: {done} trials in {seconds / 60:.0f} min: "
-        f"{done - failed} held, {failed} failed. Each disturbs a sweep of {len(lab.reference)} "
-        f"models on digits, started with the real command line on a real sqlite store, at a point "
-        f"from a generator of seed {seed}; `python -m torture --seed {seed} --only NAME` does one "
-        "trial again. Results are compared as another program reads them: each metric of each "
-        "epoch and each array of weights bit for bit, one FINISHED run a job, no metric twice, "
-        "no run left RUNNING, sqlite's integrity check, no checkpoint left, the report whole."
+        f"`make torture` wrote this page. It ran {done} trials in {seconds / 60:.0f} minutes: "
+        f"{done - failed} passed, {failed} failed. Each trial disturbs a sweep of "
+        f"{len(lab.reference)} models on digits. The sweep uses the real command line and a real "
+        f"sqlite store. A generator with seed {seed} chooses the moment; `python -m tests.torture "
+        f"--seed {seed} --only NAME` repeats one trial.\n\n"
+        "After each trial, a separate program reads the results. It compares each metric of each "
+        "epoch and all weights bit for bit. It also checks that each job has one FINISHED run, no "
+        "metric was written twice, no run is still RUNNING, sqlite finds the database intact, no "
+        "checkpoint is left over, and the report is complete."
     )
     yield ""
-    yield f"Two undisturbed sweeps: {'; '.join(lab.start_problems) or 'equal, bit for bit'}."
+    yield f"Two undisturbed sweeps: {'; '.join(lab.start_problems) or 'equal bit for bit'}."
     yield ""
-    yield "| | What was done | Done of planned | Held | What must hold | Where it struck |"
+    yield "| Subject | Disturbance | Trials (of planned) | Passed | Requirement | When |"
     yield "|---|---|---|---|---|---|"
     for section, row in rows:
         bad = len({failure.partition(" | ")[0] for failure in row.failures})
@@ -50,20 +52,20 @@ def _lines(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float)
         )
     if failures := [failure for _, row in rows for failure in row.failures]:
         yield ""
-        yield "## What did not hold"
+        yield "## Failures"
         yield ""
         yield "| Trial | Point | Problem |"
         yield "|---|---|---|"
         yield from (f"| {_plain(failure)} |" for failure in failures)
     yield ""
-    yield "## Where"
+    yield "## Machine"
     yield ""
     memory = psutil.virtual_memory().total / 2**30
     yield f"- {_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
     packages = ("mlflow", "hydra-core", "numpy", "joblib")
     yield f"- Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     yield f"- {', '.join(f'{package} {version(package)}' for package in packages)}"
-    yield f"- An undisturbed sweep, beside another one: {lab.seconds:.1f} s"
+    yield f"- Time of an undisturbed sweep next to another one: {lab.seconds:.1f} s"
 
 
 def _plain(failure: str) -> str:

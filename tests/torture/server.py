@@ -112,9 +112,9 @@ def _afterwards(
     lab: Lab, outputs: Path, ended: Ended, server: Server, uri: str, point: str
 ) -> Outcome:
     found = list(no_traceback(ended))
-    kind = "it ended well by itself"
+    kind = "the sweep succeeded"
     if ended.code != 0:
-        kind = "it gave up with a sentence"
+        kind = "the sweep failed with a message"
         if "MLflow" not in ended.said:
             found.append(f"it gave up without saying why: {ended.last_lines}")
         found += not_well(run(outputs, *lab.sweep, uri))
@@ -200,9 +200,10 @@ def harms(lab: Lab, spot: Spot) -> Outcome:
 
 
 KINDS = [
-    Kind("server", "a real mlflow server is killed in the middle of a sweep, and is back at once "
-         "or after it; if the sweep gives up, the same command", "no traceback; the results are "
-         "those of an undisturbed sweep", dies, 5, 0),
-    Kind("proxy", "a third of all answers of the server are 500, late, or lost after the work was "
-         "done; if the sweep gives up, the same command", "likewise", harms, 4, 0),
+    Kind("server", "a real mlflow server is killed during a sweep and restarted at once or after "
+         "the sweep; if the sweep fails, the same command", "no traceback; the results equal an "
+         "undisturbed sweep", dies, 5, 0),
+    Kind("proxy", "a third of all answers of the server are status 500, late, or lost after the "
+         "work was done; if the sweep fails, the same command", "no traceback; the results equal "
+         "an undisturbed sweep", harms, 4, 0),
 ]  # fmt: skip

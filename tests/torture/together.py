@@ -107,7 +107,7 @@ def _both_there(lab: Lab, outputs: Path, same: bool) -> Iterator[str]:
 
 
 KINDS = [
-    Kind("both", "two sweeps at once in one store, half of the times a new one, with the same or "
-         "other jobs, while the store is read ten times a second", "both end well; each report "
-         "lists all its jobs; the results are those of an undisturbed sweep", together, 10, 1),
+    Kind("both", "two sweeps at once in one store, which is new in half of the trials, with the "
+         "same or other jobs, while a reader queries the store ten times a second", "both succeed; "
+         "each report lists all its jobs; the results equal an undisturbed sweep", together, 10, 1),
 ]  # fmt: skip
