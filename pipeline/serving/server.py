@@ -4,10 +4,10 @@
                        {"inputs": a row of numbers (D), or several (n, D)}
                        {"dataframe_records": [{column: value, …}, …]}, for a model of a table
       → {"predictions": [{"class": …, "probabilities": {class: …}}, …], "model": …}
-    GET /              what the model takes and gives
+    GET /              the input and output of the model
 
-Pixels are raw: whole numbers from 0 to the largest of the data set. What is wrong with a request is
-one sentence: {"error": …}, status 400.
+Pixels are raw: whole numbers from 0 to the largest of the dataset. A wrong request gets one
+sentence: {"error": …}, status 400.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def load_champion(store: Store, name: str | None) -> Served:
 
 
 def _input_spec(model: Any, arrays: Mapping[str, NDArray[Any]]) -> InputSpec:
-    """Read what a model takes from its signature and its preprocessing."""
+    """Read the input of a model from its signature and its preprocessing."""
     inputs = model.metadata.signature.inputs
     if "columns" in arrays:
         return InputSpec(columns=tuple(inputs.input_names()))

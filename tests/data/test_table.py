@@ -72,7 +72,7 @@ def test_numbers_are_imputed_and_texts_become_one_column_per_category(tmp_path: 
 
 
 def positions(data: Dataset) -> list[int]:
-    """The positions of the training rows in the file: those that the random split selects."""
+    """The positions of the training rows in the file, from the random split."""
     from pipeline.data.arrays import TRAIN, assign_rows, parse_target
 
     target = parse_target(FRAME["class"].to_numpy(dtype=object), "class")
@@ -137,7 +137,7 @@ def test_other_delimiters_are_set_with_data_separator(tmp_path: Path) -> None:
         ({"target": "y"}, "data.target=y is not a column of {file} (columns age, paid, port, id,"),
         ({"group": "y"}, "data.group=y is not a column"),
         ({"exclude": ["y", "age"]}, "data.exclude names y, not a column of"),
-        ({"exclude": ["age", "paid", "port", "id", "house"]}, "no column besides the target"),
+        ({"exclude": ["age", "paid", "port", "id", "house"]}, "no feature column"),
         ({"exclude": []}, "text column 'id' has 36 distinct values in 36 training rows"),
         ({"target": "age"}, "column 'age' has no label in row 3"),
         ({"target": "id"}, "column 'id' has 60 distinct values in 60 rows"),

@@ -64,7 +64,7 @@ def split_frame(frame: pd.DataFrame, config: DataConfig, source: str) -> RawData
     names = {config.target, config.group, *config.exclude}
     features = frame[[name for name in frame.columns if name not in names]]
     if not len(features.columns):
-        raise DataError(f"{where} has no column besides the target: add features")
+        raise DataError(f"{where} has no feature column: add features")
     target = parse_target(_labels(frame[config.target]), f"column {config.target!r}")
     groups = (
         as_text(frame[config.group]).to_numpy(dtype=object).astype(str) if config.group else None
