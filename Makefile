@@ -7,7 +7,7 @@ BENCH := .venv-bench/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-pythons test-lowest test-debian lint schema wheel docs ui serve bench \
-  torture mutants simulate cluster-demo clean
+  bench-quick torture mutants simulate cluster-demo clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -83,6 +83,9 @@ serve: $(SETUP) ## serve the champion (python -m pipeline.promote) at http://127
 
 bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md
 	$(BENCH)/python -m benchmarks $(ARGS)
+
+bench-quick: $(SETUP) ## measure the ratios of the targets, in 5 minutes on an idle machine
+	$(BIN)/python -m benchmarks --mode quick $(ARGS)
 
 simulate: $(SETUP) ## simulate the error rates of the report, for half an hour, into docs/statistics.md
 	$(BIN)/python -m benchmarks.statistics $(ARGS)

@@ -1,8 +1,9 @@
-"""One SGD step of many models, by each way of doing it; see `benchmarks.step`."""
+"""One SGD step of many models, by each contender of `benchmarks.step`."""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,11 +17,11 @@ from pipeline.nn.train import steps
 
 BATCH = 200
 CLASSES = 10
-Step = Callable[[], Any]  # every model makes one step
+Step = Callable[[], Any]  # takes one step with every model
 
 
 def grid(sizes: Sequence[int]) -> list[Hyperparameters]:
-    """16 models of each hidden size: four strengths of the penalty, four learning rates."""
+    """16 models of each hidden size: four values of l2_reg and four learning rates."""
     return [
         Hyperparameters(
             hidden_size=H,
@@ -43,7 +44,7 @@ def grid(sizes: Sequence[int]) -> list[Hyperparameters]:
 
 
 def random_data(D: int, images: int) -> Dataset:
-    """Images of D real values around 0, in float32."""
+    """Create images of D random values around 0, in float32."""
     rng = np.random.default_rng(0)
     X = rng.random((images, D), np.float32) - np.float32(0.5)
     y = rng.integers(CLASSES, size=images)
@@ -53,12 +54,12 @@ def random_data(D: int, images: int) -> Dataset:
 
 
 def population(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
-    """This project's trainer: the gather of the mini-batch, then all stacks of the shard."""
+    """This project's trainer, including the gather of the mini-batch."""
     return partial(next, steps(jobs, data))
 
 
 def floor(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
-    """Only the two products that no trainer can do without: X W1 and Xᵀ dH of each model."""
+    """The two largest matrix products of each model, X W1 and Xᵀ dH0, and nothing else."""
     X, D = data.X_train[:BATCH].copy(), data.X_train.shape[1]
     rng = np.random.default_rng(0)
     weights = [rng.random((D, job.hidden_size), np.float32) for job in jobs]
@@ -76,7 +77,7 @@ def floor(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
 
 
 def naive(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
-    """The NumPy loop of a course: one model after another, each with its own mini-batch."""
+    """A plain NumPy loop over the models, each with its own mini-batch."""
     models = [TwoLayerNet(job, data.X_train.shape[1], CLASSES) for job in jobs]
     rng = np.random.default_rng(0)
 
@@ -110,21 +111,35 @@ def pytorch(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
 
 
 def pytorch_bmm(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
-    """PyTorch with a model axis: batched products over the models of equal hidden size."""
+    """PyTorch with a model axis: batched products over models of one hidden size."""
     from benchmarks.peers.pytorch_batched import BmmStack, steps_of
 
     return steps_of(BmmStack, data, jobs)
 
 
 def pytorch_vmap(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
-    """PyTorch's own way to train an ensemble: stack_module_state, functional_call and vmap."""
+    """PyTorch's method for ensembles: stack_module_state, functional_call and vmap."""
     from benchmarks.peers.pytorch_batched import VmapStack, steps_of
 
     return steps_of(VmapStack, data, jobs)
 
 
+def parallel_mlps(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """ParallelMLPs (Farias et al., 2023): the hidden units of all models form one wide layer."""
+    from benchmarks.peers.parallel_mlps import ParallelMLPs
+
+    return ParallelMLPs(data, jobs).step
+
+
+def jax_vmap(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
+    """JAX: the compiled gradient of one model, mapped over models of one hidden size."""
+    from benchmarks.peers.jax_vmap import step_of
+
+    return step_of(data, jobs)
+
+
 def scikit_learn(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
-    """One call of MLPClassifier.partial_fit a model: a single step on 200 images."""
+    """One call of MLPClassifier.partial_fit per model: a single step on 200 images."""
     from benchmarks.peers.sklearn_grid import classifier
 
     X, y = data.X_train, data.y_train
@@ -143,5 +158,26 @@ def scikit_learn(data: Dataset, jobs: Sequence[Hyperparameters]) -> Step:
 
 MAKERS = {
     maker.__name__: maker
-    for maker in (population, floor, naive, pytorch, pytorch_bmm, pytorch_vmap, scikit_learn)
+    for maker in (
+        population,
+        floor,
+        naive,
+        pytorch,
+        pytorch_bmm,
+        pytorch_vmap,
+        parallel_mlps,
+        jax_vmap,
+        scikit_learn,
+    )
 }
+
+
+def set_threads(maker: str, threads: int) -> None:
+    """Set the number of threads of a contender's own library, before it is imported."""
+    if maker in ("pytorch", "pytorch_bmm", "pytorch_vmap", "parallel_mlps"):
+        import torch
+
+        torch.set_num_threads(threads)
+    elif maker == "jax_vmap":  # XLA has as many threads as the process may use cores
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:threads])

@@ -1,4 +1,4 @@
-"""What the parts share: the machine, commands timed from start to end, interleaved repeats."""
+"""Shared by all parts: options, results, the machine, timed commands and interleaved repeats."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pipeline.paths import ROOT, outputs_dir
 
 CORES = joblib.cpu_count()
 PACKAGES = ("numpy", "scipy", "scikit-learn", "hydra-core", "mlflow", "pandas", "joblib")
-PACKAGES += ("torch", "optuna", "ray")
+OPTIONAL_PACKAGES = ("torch", "jax", "optuna", "ray")  # only in the environment of `make bench`
 LOCAL = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,29 +34,37 @@ LOCAL = {
 }
 
 
+class Mode(StrEnum):
+    """How much to measure."""
+
+    FULL = "full"  # all rows of docs/benchmarks.md, for hours
+    QUICK = "quick"  # the ratios of the targets in 5 minutes, without the packages of `make bench`
+    SMOKE = "smoke"  # tiny sizes, to check that the code runs
+
+
 def arguments(text: str | None, repeats: int) -> argparse.ArgumentParser:
-    """The options that every part takes."""
+    """Create a parser with the options of every part."""
     parser = argparse.ArgumentParser(description=(text or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
-    parser.add_argument("--repeats", type=int, default=repeats, help="of each measurement")
+    parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.FULL)
+    parser.add_argument("--repeats", type=int, default=repeats, help="repeats of each measurement")
     return parser
 
 
-def results_dir(quick: bool) -> Path:
-    """Where the parts leave their numbers; those of --quick stay apart."""
-    return outputs_dir() / "bench" / "quick" if quick else outputs_dir() / "bench"
+def results_dir(mode: Mode) -> Path:
+    """The folder for the results of a mode."""
+    folder = outputs_dir() / "bench"
+    return folder if mode is Mode.FULL else folder / mode
 
 
-def save(part: str, quick: bool, results: Mapping[str, Any]) -> None:
-    """Write the numbers of a part, with the machine they were measured on."""
-    path = results_dir(quick) / f"{part}.json"
+def save(part: str, mode: Mode, results: Mapping[str, Any]) -> None:
+    """Write the results of a part, with a description of the machine."""
+    path = results_dir(mode) / f"{part}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), **results}, indent=1, ensure_ascii=False))
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on and with."""
-    blas = next(pool for pool in threadpool_info() if pool["user_api"] == "blas")
+    """Describe the hardware and the versions of the software."""
     return {
         "cpu": _cpu_field("model name") or platform.processor(),
         "vector units": [
@@ -64,10 +73,24 @@ def machine() -> dict[str, Any]:
         "cores": CORES,
         "memory": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()}",
-        "blas": f"{blas['internal_api']} {blas['version']} ({blas['architecture']})",
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "blas": blas_kernel(),
+        "versions": {"python": platform.python_version()} | _versions(),
         "commit": _git("rev-parse", "--short", "HEAD") + _git("diff", "--quiet", "HEAD"),
     }
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in PACKAGES}
+    for name in OPTIONAL_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def blas_kernel() -> str:
+    """The name, the version and the kernel of NumPy's BLAS."""
+    blas = next(pool for pool in threadpool_info() if pool["user_api"] == "blas")
+    return f"{blas['internal_api']} {blas['version']} ({blas['architecture']})"
 
 
 def _cpu_field(name: str) -> str:
@@ -84,10 +107,10 @@ def _git(*command: str) -> str:
 
 @dataclass
 class Samples:
-    """What one contender took, repeat after repeat."""
+    """The measurements of one contender."""
 
     command: str = ""
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # one per repeat
     failures: int = 0  # repeats that ended with an error
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -95,12 +118,12 @@ class Samples:
 def interleave(
     contenders: Sequence[Callable[[], None]], repeats: int, after: Callable[[], None]
 ) -> None:
-    """Let every contender run once a repeat: what else the machine does meets all of them.
+    """Run every contender once per repeat, so that other load on the machine affects all equally.
 
     Args:
-        contenders: each runs once and notes its time.
-        repeats: how often.
-        after: called after each repeat, to save what there is.
+        contenders: each runs once and records its time.
+        repeats: the number of repeats. Every second one has the reverse order.
+        after: called after each repeat, to save the results so far.
     """
     for repeat in range(repeats):
         for contender in contenders[:: 1 if repeat % 2 == 0 else -1]:
@@ -109,18 +132,18 @@ def interleave(
 
 
 def show(command: Sequence[str]) -> str:
-    """A command as a reader would type it."""
+    """Format a command as a user would type it."""
     return " ".join(command)
 
 
 def start(command: Sequence[str], folder: Path, **extra: str) -> subprocess.Popen[bytes]:
-    """Start a command in its own folder, its output in a file `log` there.
+    """Start a command in a folder, with its output in the file `log` there.
 
-    "python" becomes this interpreter, and $NAME the variable of the environment.
+    "python" stands for this interpreter, and $NAME for an environment variable.
     """
     outputs = {"PIPELINE_OUTPUTS": str(folder / "outputs")}
     parts = [sys.executable if part == "python" else os.path.expandvars(part) for part in command]
-    os.sync()  # what the previous command wrote is on disk, and not this one's burden
+    os.sync()  # otherwise this command would pay for writes of the previous one
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             parts, cwd=folder, env=os.environ | LOCAL | outputs | extra, stdout=log, stderr=log
@@ -128,7 +151,7 @@ def start(command: Sequence[str], folder: Path, **extra: str) -> subprocess.Pope
 
 
 def run(command: Sequence[str], folder: Path, samples: Samples, **extra: str) -> bool:
-    """Time a command from its start to its end; returns whether it succeeded."""
+    """Measure the wall time of a command. Return whether it succeeded."""
     began = time.perf_counter()
     code = start(command, folder, **extra).wait()
     samples.seconds.append(time.perf_counter() - began)
@@ -137,7 +160,7 @@ def run(command: Sequence[str], folder: Path, samples: Samples, **extra: str) ->
 
 
 def check(code: int, command: Sequence[str], folder: Path, samples: Samples) -> bool:
-    """Note a failure, and show how its log ends; returns whether there was none."""
+    """Record a failure and show the end of the log. Return whether the command succeeded."""
     seconds = samples.seconds[-1]
     print(f"{seconds:8.1f} s  {show(command)[:150]}", flush=True)
     if code != 0:
@@ -148,7 +171,7 @@ def check(code: int, command: Sequence[str], folder: Path, samples: Samples) -> 
 
 
 def note_phases(folder: Path, samples: Samples) -> None:
-    """Keep what `benchmarks.phases` has left in a folder."""
+    """Record the phases that `benchmarks.phases` has written to a folder."""
     path = folder / "phases.json"
     if path.exists():
         samples.notes.setdefault("phases", []).append(json.loads(path.read_text()))
@@ -156,6 +179,6 @@ def note_phases(folder: Path, samples: Samples) -> None:
 
 @contextmanager
 def fresh_folder() -> Iterator[Path]:
-    """A folder for one command, gone after it."""
+    """Create a folder for one command, and delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

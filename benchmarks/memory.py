@@ -1,7 +1,7 @@
 """Peak memory of a sweep of CIFAR-10's size: python -m benchmarks.memory.
 
 The sum of the proportional set sizes (PSS: shared pages count once) of all processes of the
-sweep, sampled while it runs. Without $CIFAR10_DIR the images are random, in the same files.
+sweep is sampled while it runs. Without $CIFAR10_DIR, the files contain random images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from benchmarks.contenders import CLASSES
-from benchmarks.measure import Samples, arguments, check, fresh_folder, save, show, start
+from benchmarks.measure import Mode, Samples, arguments, check, fresh_folder, save, show, start
 from benchmarks.sweep import SWEEP, cifar10
 from pipeline.data.kinds.cifar10 import LAYOUT, TEST, TRAIN
 from pipeline.execution.plan import model_bytes
@@ -34,7 +34,7 @@ def write_images(folder: Path, rows: int) -> None:
 
 
 def peak_memory(command: Sequence[str], folder: Path, samples: Samples) -> None:
-    """Run a command, and note the peak of its memory and when it was."""
+    """Run a command, and record the peak of its memory and the time of the peak."""
     began = time.perf_counter()
     process = start(command, folder)
     peak, peak_at = 0, 0.0
@@ -51,7 +51,7 @@ def peak_memory(command: Sequence[str], folder: Path, samples: Samples) -> None:
 
 
 def tree_memory(pid: int) -> int:
-    """The memory of a process and of all that it has started, in bytes."""
+    """The memory of a process and all its descendants, in bytes."""
     total = 0
     try:
         root = psutil.Process(pid)
@@ -61,21 +61,21 @@ def tree_memory(pid: int) -> int:
     for process in tree:
         try:
             total += process.memory_full_info().pss
-        except psutil.Error:  # it has ended meanwhile
+        except psutil.Error:  # the process has ended
             continue
     return total
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, and note what the peak is to be compared with."""
+    """Measure the peak, and record the sizes of the data and of the parameters."""
     options = arguments(__doc__, repeats=3).parse_args(argv)
-    samples = Samples()
+    samples, smoke = Samples(), options.mode is Mode.SMOKE
     with fresh_folder() as images:
         if not os.environ.get("CIFAR10_DIR"):
-            write_images(images, 500 if options.quick else 10_000)
+            write_images(images, 500 if smoke else 10_000)
             os.environ["CIFAR10_DIR"] = str(images)
             samples.notes["images"] = "random"
-        overrides, task = cifar10(options.quick)
+        overrides, task = cifar10(smoke)
         data = task.load()
         sizes = {
             "data_bytes": data.X_train.nbytes + data.X_val.nbytes,
@@ -85,10 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             ),
         }
         del data
-        for _ in range(1 if options.quick else options.repeats):
+        for _ in range(1 if smoke else options.repeats):
             with fresh_folder() as folder:
                 peak_memory([*SWEEP, *overrides], folder, samples)
-            save("memory", options.quick, {**sizes, "sweep": asdict(samples)})
+            save("memory", options.mode, {**sizes, "sweep": asdict(samples)})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One sweep of this project with timers inside: python -m benchmarks.phases -m [overrides].
 
-Leaves phases.json in the working directory: the seconds within each phase. Training runs in the
-background while the main thread tracks, so the phases may add up to more than the whole.
+Writes phases.json to the working directory: the seconds of each phase. Training runs in the
+background while the main thread logs to MLflow, so the sum may exceed the whole.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 import psutil
 from hydra.core.plugins import Plugins
 
-STORE_CALLS = ("start_run", "log_dataset", "log", "log_files", "end_run", "sync")
+STORE_CALLS = ("start_run", "log_dataset", "log", "log_artifacts", "end_run", "flush_to_disk")
 
 
 class Phases:
     """Seconds by phase."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without measurements."""
         self.seconds: dict[str, float] = defaultdict(float)
 
     def time(self, phase: str, owner: Any, name: str) -> None:
@@ -45,7 +45,7 @@ class Phases:
 
 def main() -> None:
     """Run the app as python -m pipeline does."""
-    Plugins.instance()  # Hydra runs the modules of plugins anew when it looks for them
+    Plugins.instance()  # the discovery of plugins imports their modules again
 
     from hydra_plugins.population import _core
     from pipeline import __main__ as app

@@ -1,4 +1,4 @@
-"""The picture of docs/benchmarks.md: bars, this project's in colour."""
+"""The chart of docs/benchmarks.md: horizontal bars, with this project in colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTH, ROW = 8.0, 0.32  # inches
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
-    """Write the picture as SVG: the same numbers give the same bytes."""
+    """Write the chart as SVG. Equal results give equal bytes."""
     panels = list(_panels(results))
     style = {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(style):

@@ -1,4 +1,4 @@
-"""The numbers of all parts, and what they are held against (`targets`)."""
+"""The results of all parts, and the targets that they are compared with."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import results_dir
+from benchmarks.jobs import MANY_JOBS
+from benchmarks.measure import Mode, results_dir
 
-PARTS = ("step", "sweep-digits", "sweep-cifar10", "jobs", "memory")
+PARTS = ("step", "cores", "sweep-digits", "sweep-cifar10", "jobs", "memory")
 STEP_GROUPS = {
     "this trainer": ("population",),
     "matrix-multiply floor": ("floor",),
     "naive NumPy loop": ("naive",),
     "PyTorch, one model after another": ("pytorch",),
     "PyTorch, batched": ("pytorch_bmm", "pytorch_vmap"),
+    "ParallelMLPs": ("parallel_mlps",),
+    "jax.vmap": ("jax_vmap",),
     "scikit-learn": ("scikit_learn",),
 }
 SWEEP_GROUPS = {
@@ -31,7 +34,7 @@ SWEEP_GROUPS = {
 
 @dataclass(frozen=True)
 class Timing:
-    """The repeats of one contender."""
+    """The measurements of one contender."""
 
     variant: str
     seconds: Sequence[float]
@@ -50,22 +53,22 @@ class Timing:
 
 @dataclass(frozen=True)
 class Target:
-    """What must be seen, and what was."""
+    """A goal, and the measured value."""
 
-    what: str
+    what: str  # the measured quantity
     goal: str
     value: str
     met: bool
 
 
-def load(quick: bool) -> dict[str, Any]:
-    """The numbers of the parts that have been measured."""
-    paths = {part: results_dir(quick) / f"{part}.json" for part in PARTS}
+def load(mode: Mode) -> dict[str, Any]:
+    """The results of the parts that have been measured."""
+    paths = {part: results_dir(mode) / f"{part}.json" for part in PARTS}
     return {part: json.loads(path.read_text()) for part, path in paths.items() if path.exists()}
 
 
 def timing(variant: str, samples: Mapping[str, Any]) -> Timing | None:
-    """The repeats of a contender, or None if one of them failed."""
+    """The measurements of a contender, or None if a repeat failed."""
     if samples["failures"] or not samples["seconds"]:
         return None
     return Timing(variant, samples["seconds"], samples["notes"])
@@ -90,23 +93,24 @@ def sweep_timings(part: Mapping[str, Any]) -> dict[str, Timing]:
 def _best_of(groups: Mapping[str, Sequence[str]], samples: Mapping[str, Any]) -> dict[str, Timing]:
     best = {}
     for group, names in groups.items():
-        timings = [t for t in (timing(name, samples[name]) for name in names) if t is not None]
+        measured = [timing(name, samples[name]) for name in names if name in samples]
+        timings = [each for each in measured if each is not None]
         if timings:
             best[group] = min(timings, key=lambda t: t.median)
     return best
 
 
 def job_timings(part: Mapping[str, Any], way: str) -> dict[int, Timing]:
-    """Whole sweeps of a number of tiny jobs."""
+    """The times of whole sweeps, by their number of tiny jobs."""
     found = {int(jobs): timing(way, samples) for jobs, samples in part["ways"][way].items()}
     return {jobs: each for jobs, each in found.items() if each is not None}
 
 
 def cost_per_job(timings: Mapping[int, Timing], jobs: int) -> float:
-    """Seconds a job, less what a sweep of the fewest jobs takes.
+    """The seconds of one more job: (time of n jobs − time of the fewest) / the difference.
 
-    Where so many jobs were not measured, they are taken to go on as between the two largest
-    numbers that were.
+    If this number of jobs was not measured, its time is extrapolated by the slope between the two
+    largest numbers.
     """
     fewest = min(timings)
     if jobs in timings:
@@ -118,15 +122,22 @@ def cost_per_job(timings: Mapping[int, Timing], jobs: int) -> float:
     return (whole - timings[fewest].median) / (jobs - fewest)
 
 
+def cores_medians(part: Mapping[str, Any]) -> dict[str, float]:
+    """The median seconds of a step in each case of `benchmarks.cores`."""
+    return {name: float(np.median(each["seconds"])) for name, each in part["cases"].items()}
+
+
 def memory_bound(part: Mapping[str, Any]) -> float:
     """1.3 × (data + 3 × parameters) + 300 MB, in bytes."""
     return 1.3 * (part["data_bytes"] + 3 * part["params_bytes"]) + 300e6
 
 
 def targets(results: Mapping[str, Any]) -> Iterator[Target]:
-    """All that must be seen, of the parts that were measured."""
+    """The targets of the parts that were measured."""
     if "step" in results:
         yield from _step_targets(results["step"])
+    if "cores" in results:
+        yield from _cores_targets(results["cores"], results["cores"]["machine"]["cores"])
     for name in ("digits", "cifar10"):
         if f"sweep-{name}" in results:
             yield from _sweep_targets(results[f"sweep-{name}"], name)
@@ -148,32 +159,47 @@ def _at_most(what: str, goal: float, value: float) -> Target:
     return Target(what, f"at most {goal:g}", f"{value:.3f}", value <= goal)
 
 
+FLOOR_GOALS = {"3072": 0.9, "784": 0.92, "64": 0.7}
+PEER_GOALS = {  # D: contender: its time ÷ the time of this trainer
+    "3072": {
+        "naive NumPy loop": 1.8,
+        "PyTorch, one model after another": 2,
+        "PyTorch, batched": 2,
+        "scikit-learn": 3,
+    },
+    "64": {
+        "naive NumPy loop": 3.5,
+        "PyTorch, one model after another": 6,
+        "PyTorch, batched": 6,
+        "scikit-learn": 20,
+    },
+}
+
+
 def _step_targets(part: Mapping[str, Any]) -> Iterator[Target]:
-    goals = {
-        "3072": {
-            "naive NumPy loop": 1.8,
-            "PyTorch, one model after another": 2,
-            "PyTorch, batched": 2,
-            "scikit-learn": 3,
-        },
-        "64": {
-            "naive NumPy loop": 3.5,
-            "PyTorch, one model after another": 6,
-            "PyTorch, batched": 6,
-            "scikit-learn": 20,
-        },
-    }
-    for D, factors in goals.items():
+    for D, floor_goal in FLOOR_GOALS.items():
         timings = step_timings(part, D)
         if (ours := timings.get("this trainer")) is None:
             continue
-        if D == "3072" and "matrix-multiply floor" in timings:
-            share = timings["matrix-multiply floor"].median / ours.median
-            yield _at_least(f"step at D = {D}: floor ÷ this trainer", 0.9, share)
-        for group, factor in factors.items():
+        if (floor := timings.get("matrix-multiply floor")) is not None:
+            share = floor.median / ours.median
+            yield _at_least(f"step at D = {D}: floor ÷ this trainer", floor_goal, share)
+        for group, goal in PEER_GOALS.get(D, {}).items():
             if group in timings:
                 ratio = timings[group].median / ours.median
-                yield _at_least(f"step at D = {D}: {group} ÷ this trainer", factor, ratio)
+                yield _at_least(f"step at D = {D}: {group} ÷ this trainer", goal, ratio)
+
+
+def _cores_targets(part: Mapping[str, Any], cores: int) -> Iterator[Target]:
+    median = cores_medians(part)
+    if cores > 1:
+        speedup = median["wide, 1 thread"] / median["wide, all cores"]
+        yield _at_least("one model of H = 1024: 1 core ÷ all cores", 0.8 * min(cores, 2), speedup)
+    ideal = 3 / min(cores, 3) * median["one of three, 1 thread"]
+    ratio = median["three, all cores"] / ideal
+    yield _at_most("3 models of H = 512 on all cores ÷ 3 times one, shared evenly", 1.1, ratio)
+    ratio = median["plain SGD"] / median["momentum"]
+    yield _at_least("images per second with momentum ÷ without", 0.9, ratio)
 
 
 def _sweep_targets(part: Mapping[str, Any], name: str) -> Iterator[Target]:
@@ -193,7 +219,14 @@ def _sweep_targets(part: Mapping[str, Any], name: str) -> Iterator[Target]:
 
 def _job_targets(part: Mapping[str, Any]) -> Iterator[Target]:
     ours, stock = job_timings(part, "population"), job_timings(part, "stock")
+    if (many := ours.pop(MANY_JOBS, None)) is not None:
+        yield _at_most(f"{MANY_JOBS:,} jobs, in s", 180, many.median)
+        peak = max(many.notes["peak_bytes"]) / 1e6
+        yield _at_most(f"peak memory of {MANY_JOBS:,} jobs, in MB", 1000, peak)
     most = max(ours, default=0)
+    if len(ours) > 1:
+        cost = 1000 * cost_per_job(ours, most)
+        yield _at_most(f"cost of a job at {most:,} jobs, in ms", 15, cost)
     if len(ours) > 1 and len(stock) > 1:
         ratio = cost_per_job(ours, most) / cost_per_job(stock, most)
         how = "" if most in stock else " (extrapolated)"

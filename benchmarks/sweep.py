@@ -1,6 +1,6 @@
 """Whole sweeps, from the command to the report: python -m benchmarks.sweep.
 
-On the digits, and on CIFAR-10 if $CIFAR10_DIR names a folder with its files.
+The datasets are the digits, and CIFAR-10 if $CIFAR10_DIR names a folder with its files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import pipeline.app  # noqa: F401 (registers what conf/ refers to)
-from benchmarks.measure import Samples, arguments, fresh_folder, interleave, note_phases, run, save
+from benchmarks.measure import (
+    Mode,
+    Samples,
+    arguments,
+    fresh_folder,
+    interleave,
+    note_phases,
+    run,
+    save,
+)
 from benchmarks.peers.task import Task
 from pipeline.config import DataConfig
 from pipeline.paths import ROOT
@@ -32,7 +41,7 @@ PEERS = {
     "ray tune": ("ray_torch", "task.json"),
     "scikit-learn": ("sklearn_grid", "task.json"),
 }
-QUICK_GRID = {"hidden_size": "16,32", "l2_reg": "0,1e-4", "learning_rate": "0.1"}
+SMALL_GRID = {"hidden_size": "16,32", "l2_reg": "0,1e-4", "learning_rate": "0.1"}
 CIFAR10_GRID = {
     "hidden_size": "32,64,128,256",
     "l2_reg": "0,1e-4,1e-3,2e-3",
@@ -41,19 +50,19 @@ CIFAR10_GRID = {
 CIFAR10_VALUES = {"batch_size": 200, "weight_std": 0.02}
 
 
-def digits(quick: bool) -> tuple[list[str], Task]:
-    """The command of `make sweep`, and the same for the peers."""
-    few = ["num_epochs=2"] if quick else []
+def digits(smoke: bool) -> tuple[list[str], Task]:
+    """The overrides of `make sweep`, and the same task for the peers."""
+    few = ["num_epochs=2"] if smoke else []
     overrides = ["experiment=digits", *few]
-    swept = QUICK_GRID if quick else None
+    swept = SMALL_GRID if smoke else None
     return overrides + _lines(swept or {}), _task(overrides, swept)
 
 
-def cifar10(quick: bool) -> tuple[list[str], Task]:
-    """64 models for two epochs."""
-    values = [*_lines(CIFAR10_VALUES), f"num_epochs={1 if quick else 2}"]
+def cifar10(smoke: bool) -> tuple[list[str], Task]:
+    """The overrides that train 64 models for two epochs, and the same task for the peers."""
+    values = [*_lines(CIFAR10_VALUES), f"num_epochs={1 if smoke else 2}"]
     overrides = ["data=cifar10", "data.dir=$CIFAR10_DIR", *values]
-    swept = QUICK_GRID if quick else CIFAR10_GRID
+    swept = SMALL_GRID if smoke else CIFAR10_GRID
     return overrides + _lines(swept), _task([os.path.expandvars(o) for o in overrides], swept)
 
 
@@ -65,7 +74,7 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
 
 
 def _task(overrides: Sequence[str], swept: Mapping[str, str] | None) -> Task:
-    """What a sweep trains, read from conf/ so that it is the same for all."""
+    """Describe the task of a sweep, read from conf/ so that it is equal for all contenders."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", list(overrides), return_hydra_config=True)
     values = {
@@ -86,7 +95,7 @@ def _number(text: str) -> int | float:
 
 
 def measure_ours(command: Sequence[str], samples: Samples) -> None:
-    """Run a sweep of this project, and note what it found."""
+    """Run a sweep of this project, and record its time and its best accuracy."""
     with fresh_folder() as folder:
         if run(command, folder, samples):
             store = Store(f"sqlite:///{folder}/outputs/mlflow.db")
@@ -100,47 +109,52 @@ def measure_ours(command: Sequence[str], samples: Samples) -> None:
 
 
 def measure_peer(script: Sequence[str], task: Task, samples: Samples) -> None:
-    """Run a peer, and note what it found."""
+    """Run a peer, and record its time and its best accuracy."""
     with fresh_folder() as folder:
         task.write(folder / "task.json")
-        home = {"HOME": str(folder)} if script[0] == "ray_torch" else {}  # Ray leaves a token there
+        home = {"HOME": str(folder)} if script[0] == "ray_torch" else {}  # Ray writes a token there
         command = ["python", "-m", f"benchmarks.peers.{script[0]}", *script[1:]]
         if run(command, folder, samples, **home):
             samples.notes |= json.loads((folder / "result.json").read_text())
 
 
-def measure(name: str, quick: bool, repeats: int) -> None:
+def measure(name: str, mode: Mode, repeats: int) -> None:
     """Measure the sweep on one dataset."""
-    overrides, task = DATA[name](quick)
-    samples = {key: Samples() for key in ("population", "basic", *PEERS, "population, timed")}
-    basic = [*SWEEP, *overrides, "hydra/launcher=basic"]
-    timed = [*PHASES, *overrides]
+    overrides, task = DATA[name](mode is Mode.SMOKE)
+    peers = ["scikit-learn"] if mode is Mode.QUICK else list(PEERS)
+    commands = {
+        "population": [*SWEEP, *overrides],
+        "basic": [*SWEEP, *overrides, "hydra/launcher=basic"],
+        "population, timed": [*PHASES, *overrides],
+    }
+    if mode is Mode.QUICK:
+        del commands["basic"]
+    samples = {key: Samples() for key in (*commands, *peers)}
     contenders: list[Callable[[], None]] = [
-        partial(measure_ours, [*SWEEP, *overrides], samples["population"]),
-        partial(measure_ours, basic, samples["basic"]),
-        *(partial(measure_peer, PEERS[peer], task, samples[peer]) for peer in PEERS),
-        partial(measure_ours, timed, samples["population, timed"]),
+        *(partial(measure_ours, command, samples[key]) for key, command in commands.items()),
+        *(partial(measure_peer, PEERS[peer], task, samples[peer]) for peer in peers),
     ]
 
     def keep() -> None:
         results = {key: asdict(value) for key, value in samples.items()}
         values = {"epochs": task.values["num_epochs"], "batch_size": task.values["batch_size"]}
         grid = {key: list(value) for key, value in task.grid.items()}
-        save(f"sweep-{name}", quick, {"values": values, "grid": grid, "contenders": results})
+        save(f"sweep-{name}", mode, {"values": values, "grid": grid, "contenders": results})
 
     interleave(contenders, repeats, keep)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure on the digits and, where it is, on CIFAR-10."""
+    """Measure on the digits and, if its files are available, on CIFAR-10."""
     parser = arguments(__doc__, repeats=3)
     parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
     options = parser.parse_args(argv)
-    for name in options.data:
+    repeats = {Mode.SMOKE: 1, Mode.QUICK: 2}.get(options.mode, options.repeats)
+    for name in ["digits"] if options.mode is Mode.QUICK else options.data:
         if name == "cifar10" and not Path(os.environ.get("CIFAR10_DIR", "")).is_absolute():
-            print("CIFAR-10 is skipped: CIFAR10_DIR names no folder with its files")
+            print("CIFAR-10 is skipped: set CIFAR10_DIR to the absolute path of its folder")
         else:
-            measure(name, options.quick, 1 if options.quick else options.repeats)
+            measure(name, options.mode, repeats)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What the trainer is measured against, each written the way its own documentation teaches."""
+"""The peers of the benchmarks, each written as its own documentation recommends."""

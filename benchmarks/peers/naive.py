@@ -1,4 +1,4 @@
-"""The two-layer network as a student of CS231n writes it: one model, one step at a time."""
+"""A plain two-layer network in NumPy, as in course assignments: one model, one step at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.config import Hyperparameters
 
 
 class TwoLayerNet:
-    """Parameters in a dictionary, and a loss that returns their gradients."""
+    """The parameters in a dictionary, and a loss that returns their gradients."""
 
     def __init__(self, job: Hyperparameters, D: int, C: int) -> None:
         """Small random weights, zero biases."""
@@ -55,7 +55,7 @@ class TwoLayerNet:
         return float(loss), grads
 
     def step(self, X: NDArray[np.floating], y: NDArray[np.int64]) -> float:
-        """One step of SGD; returns the loss before it."""
+        """Take one step of SGD. Return the loss before the step."""
         loss, grads = self.loss(X, y)
         for name in self.params:
             self.params[name] -= self.learning_rate * grads[name]

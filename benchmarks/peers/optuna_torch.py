@@ -1,4 +1,4 @@
-"""Optuna's grid search over PyTorch models, tracked by MLflow: … TASK.json N_JOBS.
+"""Optuna's grid search over PyTorch models, tracked by MLflow. Arguments: TASK.json N_JOBS.
 
 Nested runs and per-epoch `log_metrics` as in MLflow's guide to hyperparameter tuning with Optuna.
 """

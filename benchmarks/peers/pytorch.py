@@ -1,6 +1,6 @@
-"""The two-layer network and its training in PyTorch, as its tutorials teach it.
+"""The two-layer network and its training in PyTorch, as in its tutorials.
 
-The images are in memory as one tensor, and a mini-batch is an index into it: faster here than the
+The images are one tensor in memory, and a mini-batch is an index into it. This is faster than the
 DataLoader of the tutorials, which collates image by image.
 """
 
@@ -18,7 +18,7 @@ from pipeline.data.dataset import Dataset
 
 
 def network(job: Hyperparameters, D: int, C: int) -> nn.Sequential:
-    """Two layers, started from the same distribution as this project's."""
+    """Create two layers with the initial distribution of this project."""
     torch.manual_seed(job.seed)
     net = nn.Sequential(nn.Linear(D, job.hidden_size), nn.ReLU(), nn.Linear(job.hidden_size, C))
     for name, parameter in net.named_parameters():
@@ -38,7 +38,7 @@ def optimizer_of(net: nn.Module, job: Hyperparameters) -> torch.optim.SGD:
 
 
 def train(job: Hyperparameters, data: Dataset, weights: Path) -> Iterator[dict[str, float]]:
-    """Train one model; the weights of its best epoch are in a file when the last one is yielded.
+    """Train one model. Before the last yield, write the weights of the best epoch to a file.
 
     Yields:
         The metrics of each epoch.
@@ -68,7 +68,7 @@ def train(job: Hyperparameters, data: Dataset, weights: Path) -> Iterator[dict[s
 def train_epoch(
     net: nn.Module, optimizer: torch.optim.SGD, X: Tensor, y: Tensor, batch_size: int
 ) -> tuple[float, float]:
-    """One pass over the images in a fresh order; returns loss and accuracy on the way."""
+    """Train one epoch in a random order. Return the mean loss and accuracy before each step."""
     net.train()
     loss_sum, hits = 0.0, 0
     for rows in torch.randperm(len(X)).split(batch_size):
@@ -83,7 +83,7 @@ def train_epoch(
 
 
 def evaluate(net: nn.Module, X: Tensor, y: Tensor) -> tuple[float, float]:
-    """Loss and accuracy on all images at once."""
+    """Compute loss and accuracy on all images."""
     net.eval()
     with torch.no_grad():
         scores = net(X)

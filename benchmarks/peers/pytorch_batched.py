@@ -1,4 +1,4 @@
-"""Many two-layer networks of equal size in PyTorch, trained as one: by bmm, or by vmap."""
+"""Many two-layer networks of one hidden size in PyTorch: by batched products, or by vmap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.data.dataset import Dataset
 def steps_of(
     stack: type[BmmStack] | type[VmapStack], data: Dataset, jobs: Sequence[Hyperparameters]
 ) -> Callable[[], None]:
-    """A step of all jobs: one mini-batch, then stack after stack of equal hidden size."""
+    """Return a function that takes one step with all jobs, on one mini-batch."""
     X, y = torch.from_numpy(data.X_train), torch.from_numpy(data.y_train)
     groups = groupby(jobs, lambda job: job.hidden_size)
     stacks = [stack(list(group), X.shape[1], len(data.classes)) for _, group in groups]
@@ -33,7 +33,7 @@ def steps_of(
 
 
 class BmmStack:
-    """Weights with a leading model axis, batched products, autograd, SGD by hand."""
+    """Weights with a leading model axis, batched products, autograd, and manual SGD."""
 
     def __init__(self, jobs: Sequence[Hyperparameters], D: int, C: int) -> None:
         """Draw the weights."""
@@ -45,7 +45,7 @@ class BmmStack:
         self.learning_rate, self.l2_reg = _columns(jobs)
 
     def step(self, X: Tensor, y: Tensor) -> None:
-        """One step of SGD of all models."""
+        """Take one step of SGD with all models."""
         K = len(self.W1)
         params = (self.W1, self.b1, self.W2, self.b2)
         hidden = torch.baddbmm(self.b1, X.expand(K, -1, -1), self.W1).relu()
@@ -60,7 +60,7 @@ class BmmStack:
 
 
 class VmapStack:
-    """The ensemble of torch.func's tutorial: one model's gradient, mapped over stacked weights."""
+    """The method of torch.func's tutorial: the gradient of a model, mapped over stacked weights."""
 
     def __init__(self, jobs: Sequence[Hyperparameters], D: int, C: int) -> None:
         """Stack the weights of ordinary modules."""
@@ -75,7 +75,7 @@ class VmapStack:
         self.learning_rate, self.l2_reg = _columns(jobs)
 
     def step(self, X: Tensor, y: Tensor) -> None:
-        """One step of SGD of all models."""
+        """Take one step of SGD with all models."""
         with torch.no_grad():
             grads = self.gradients(self.params, X, y)
             for name, parameter in self.params.items():
@@ -87,6 +87,6 @@ class VmapStack:
 
 
 def _columns(jobs: Sequence[Hyperparameters]) -> tuple[Tensor, Tensor]:
-    """Learning rates and strengths of the penalty, (K, 1, 1)."""
+    """The learning rates and λ, (K, 1, 1)."""
     rates = torch.tensor([job.learning_rate for job in jobs])
     return rates[:, None, None], torch.tensor([job.l2_reg for job in jobs])[:, None, None]

@@ -1,8 +1,8 @@
-"""Ray Tune's grid search over PyTorch models: … TASK.json.
+"""Ray Tune's grid search over PyTorch models. Argument: TASK.json.
 
-One core a trial, the data in the object store, metrics by `tune.report`, the best weights as the
-trial's checkpoint. Workers are reused (`reuse_actors`), which its documentation advises for short
-trials: by default each of them starts a process and imports PyTorch.
+Each trial has one core. The data is in the object store, metrics go through `tune.report`, and the
+best weights are the checkpoint of the trial. Workers are reused (`reuse_actors`), as Ray's
+documentation advises for short trials: by default each trial starts a process and imports PyTorch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""scikit-learn's GridSearchCV over MLPClassifier on all cores: … TASK.json.
+"""scikit-learn's GridSearchCV over MLPClassifier on all cores. Argument: TASK.json.
 
-scikit-learn draws its own initial weights, has no decay per epoch and scores a model after its
-last epoch only. Its penalty is alpha/2 ΣW² over the sum of a batch's losses, so alpha is
+scikit-learn draws its own initial weights, has no decay per epoch, and scores a model only after
+its last epoch. It adds the penalty alpha/2 ΣW² to the sum of a batch's losses, so that alpha is
 2λ × batch size.
 """
 
@@ -20,7 +20,7 @@ from pipeline.config import Hyperparameters
 
 
 def classifier(job: Hyperparameters) -> MLPClassifier:
-    """Plain mini-batch SGD, for exactly so many epochs."""
+    """Create a model that trains with plain SGD for exactly `num_epochs` epochs."""
     return MLPClassifier(
         hidden_layer_sizes=(job.hidden_size,),
         solver="sgd",

@@ -1,4 +1,4 @@
-"""A sweep by Hydra and MLflow as both document it: one job after another, each a fluent run.
+"""A sweep with Hydra and MLflow as their documentation shows: one job after another.
 
 python -m benchmarks.peers.stock_hydra -m learning_rate=0.1,0.2 l2_reg=0,1e-4
 """
@@ -24,7 +24,7 @@ from pipeline.data.load import load
 
 @dataclass
 class Config:
-    """The values of conf/config.yaml, tiny."""
+    """The values of conf/config.yaml for a tiny model."""
 
     hidden_size: int = 4
     l2_reg: float = 0.0
@@ -46,7 +46,7 @@ ConfigStore.instance().store(name="config", node=Config)
 
 @functools.cache
 def digits() -> Dataset:
-    """The data, read once for all jobs: what is measured is the cost of a job, not of reading."""
+    """Load the data once for all jobs: the benchmark measures jobs, not reading."""
     return load(DataConfig("digits", None, None, {}), "float32")
 
 
@@ -70,7 +70,7 @@ def app(config: Config) -> float:
 
 
 def train_epoch(model: TwoLayerNet, data: Dataset, batch_size: int) -> dict[str, float]:
-    """One pass over the images; returns the metrics of the epoch."""
+    """Train one epoch, and return its metrics."""
     order = np.random.permutation(len(data.X_train))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     losses = [model.step(data.X_train[rows], data.y_train[rows]) for rows in batches]

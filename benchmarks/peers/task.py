@@ -1,4 +1,4 @@
-"""What a sweep is to train, handed to every peer as a file: data, values and grid."""
+"""The task of a sweep, which every peer reads from a file: data, values and grid."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from pipeline.data.load import load
 
 @dataclass(frozen=True)
 class Task:
-    """The same data, split, values and grid as the sweep of this project."""
+    """The data, the split, the values and the grid of a sweep of this project."""
 
     data: DataConfig
-    values: Mapping[str, Any]  # of every job
-    grid: Mapping[str, Sequence[Any]]  # swept: replace `values`
+    values: Mapping[str, Any]  # equal for every job
+    grid: Mapping[str, Sequence[Any]]  # swept; these replace `values`
 
     @classmethod
     def read(cls, path: Path) -> Task:
-        """Read what `write` has written."""
+        """Read the file of `write`."""
         stored = json.loads(path.read_text())
         return cls(DataConfig(**stored["data"]), stored["values"], stored["grid"])
 
     def write(self, path: Path) -> None:
-        """Write it for a peer."""
+        """Write the task for a peer."""
         path.write_text(json.dumps(asdict(self)))
 
     def job(self, choice: Mapping[str, Any]) -> Hyperparameters:
-        """The job of a choice from the grid."""
+        """Create the job of one combination of the grid."""
         return Hyperparameters(**{**self.values, **choice})
 
     def choices(self) -> Iterator[dict[str, Any]]:
-        """All combinations of the grid."""
+        """Iterate over the combinations of the grid."""
         for values in itertools.product(*self.grid.values()):
             yield dict(zip(self.grid, values, strict=True))
 
     def load(self) -> Dataset:
-        """Training and validation images."""
+        """Load the training and validation images."""
         return load(self.data, self.values["dtype"])
 
 
 def report_best(val_acc: float, jobs: int) -> None:
-    """Leave the result where the benchmark looks for it."""
+    """Write the result to the file that the benchmark reads."""
     Path("result.json").write_text(json.dumps({"best_val_acc": val_acc, "jobs": jobs}))
