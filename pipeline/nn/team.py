@@ -48,7 +48,7 @@ class Task(NamedTuple):
 class Team:
     """Threads that share lists of tasks. NumPy releases the GIL while it computes.
 
-    The thread that calls `run` is one of them, so that a team of one starts no thread.
+    The thread that calls `run` takes part, so that a team of size 1 starts no thread.
     """
 
     def __init__(self, size: int, dtype: DTypeLike) -> None:

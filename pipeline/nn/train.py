@@ -72,7 +72,7 @@ def train(
 def steps(population: Sequence[Hyperparameters], data: Dataset, threads: int = 1) -> Iterator[None]:
     """Train without end and without evaluation, and yield after each step.
 
-    For measurements of the time of a step. The arguments are those of `train`.
+    For measurements of the time of a step. The arguments have the same meaning as in `train`.
     """
     stacks = _create_stacks(population, data, (), threads)
     with Team(threads, data.X_train.dtype) as team:
