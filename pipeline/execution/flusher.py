@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.paths import checkpoints_dir
+from pipeline.tracking.artifacts import flush_artifacts
 from pipeline.tracking.provenance import HEARTBEAT_SECONDS
 
 FLUSH_SECONDS = 5.0  # at least, between two flushes
@@ -59,9 +60,7 @@ class Flusher:
 
     def flush(self) -> None:
         """Write everything that is pending, until a write fails."""
-        if self._context.sweep is not None and self._clock() > self._next_heartbeat:
-            self._try(partial(self._context.store.heartbeat, self._context.sweep.run_id))
-            self._next_heartbeat = self._clock() + HEARTBEAT_SECONDS
+        self._send_heartbeat()
         for run in [run for run in self._runs if run.is_pending]:
             if not self._try(run.flush):
                 self._runs.remove(run)  # the next flush starts with the other jobs
@@ -69,6 +68,18 @@ class Flusher:
                 return
         if any(run.has_redundant_checkpoint for run in self._runs):
             self._try(self._commit)
+
+    def _send_heartbeat(self) -> None:
+        """Mark the run of the sweep, or a single run, as alive if it is time for it."""
+        if self._clock() < self._next_heartbeat:
+            return
+        self._next_heartbeat = self._clock() + HEARTBEAT_SECONDS
+        if self._context.sweep is not None:
+            alive = [self._context.sweep.run_id]
+        else:
+            alive = [run.run_id for run in self._runs if run.run_id and not run.is_logged]
+        for run_id in alive:
+            self._try(partial(self._context.store.heartbeat, run_id))
 
     def finish(self) -> None:
         """Write everything that is left, and retry for `RETRY_SECONDS`.
@@ -80,7 +91,7 @@ class Flusher:
         while self._problem is not None and self._clock() < give_up:
             self._sleep(FLUSH_SECONDS)
             self.flush()
-        unsent = [run for run in self._runs if not run.is_logged]
+        unsent = [run for run in self._runs if run.outcome is not None and not run.is_logged]
         if unsent:
             reason = (
                 f"{len(unsent)} of {len(self._runs)} jobs are trained but not in MLflow "
@@ -92,10 +103,11 @@ class Flusher:
 
     def _commit(self) -> None:
         """Delete checkpoints whose results a power failure can no longer remove from MLflow."""
+        logged = [run for run in self._runs if run.has_redundant_checkpoint]
+        flush_artifacts(self._context.store, [run.run_id for run in logged])
         self._context.store.flush_to_disk()
-        for run in self._runs:
-            if run.has_redundant_checkpoint:
-                run.delete_checkpoint()
+        for run in logged:
+            run.delete_checkpoint()
 
     def _try(self, write: Callable[[], None]) -> bool:
         """Return whether a write succeeded; log the first of several failures."""

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.config import Hyperparameters, Job, parse_job, short
+from pipeline.config import Hyperparameters, Job, parse_job
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.artifacts import write_artifacts
 from pipeline.execution.best_epoch import BestEpoch
 from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job_log import JobLog
+from pipeline.execution.job_metadata import (
+    data_tags,
+    dataset_info,
+    job_params,
+    job_tags,
+    run_name,
+)
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
 from pipeline.nn.history import Checkpoint, Row, selection_key
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey
 from pipeline.shutdown import defer_signals
+from pipeline.tracking import artifacts
 from pipeline.tracking.entities import FinishedRun, Point
-from pipeline.tracking.run_logger import DatasetInfo, RunLogger
+from pipeline.tracking.run_logger import RunLogger
 
-SEARCHABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # also written as tags of the run
 TAG_LENGTH = 5000  # characters of a tag that every MLflow store keeps
 
 
@@ -71,7 +75,7 @@ class JobRun:
         except ConfigError as error:
             self.error = error
         where = context.store, context.experiment_id, context.sweep
-        self._logger = RunLogger(*where, self._run_name())
+        self._logger = RunLogger(*where, run_name(spec.number, self.job))
         if self.error is not None:
             self.fail(self.error)
 
@@ -80,6 +84,11 @@ class JobRun:
         """The hyperparameters of a job whose configuration was accepted."""
         assert self.job is not None
         return self.job.hyperparameters
+
+    @property
+    def run_id(self) -> str:
+        """The ID of the job's own MLflow run; empty before it is created."""
+        return self._logger.run_id
 
     @property
     def is_pending(self) -> bool:
@@ -111,23 +120,9 @@ class JobRun:
         assert self.job is not None
         self.checkpoint_name, self._checkpoints = name, checkpoints
         self._model = Model.of(self.hyperparameters, data)
-        sizes = {
-            "num_train": len(data.y_train),
-            "num_val": len(data.y_val),
-            "num_features": data.X_train.shape[1],
-            "num_classes": len(data.classes),
-        }
         self._choices = dict(data.choices)
-        source = self.job.data.file or self.job.data.dir or self.job.data.url or "scikit-learn"
-        self._logger.set_dataset(DatasetInfo(data.name, data.digest, source, json.dumps(sizes)))
-        self._logger.add_tags(
-            {
-                "fingerprint": fingerprint(self.hyperparameters, data.digest),
-                "dataset": data.name,
-                "dataset_digest": data.digest,
-                **{key: str(value) for key, value in sizes.items()},
-            }
-        )
+        self._logger.set_dataset(dataset_info(self.job, data))
+        self._logger.add_tags(data_tags(self.job, data))
 
     def open(self) -> None:
         """Create the MLflow run with status RUNNING, unless it exists.
@@ -137,14 +132,9 @@ class JobRun:
         """
         if self._logger.run_id:
             return
-        values = {k: v for k, v in self.spec.values.items() if not isinstance(v, Mapping)}
-        data = self.spec.values.get("data")
-        dataset = {"data.name": data["name"]} if isinstance(data, Mapping) else {}
-        shard = {"shard": self._shard} if self._shard else {}
-        tags = {key: str(values[key]) for key in SEARCHABLE if key in values}
-        self._logger.add_tags({"job": str(self.spec.number), **shard, **tags})
+        self._logger.add_tags(job_tags(self.spec.number, self._shard, self.spec.values))
         self._logger.open()
-        self._logger.add_params(values | dataset | self._choices)
+        self._logger.add_params(job_params(self.spec.values) | self._choices)
 
     def record_epoch(self, epoch: int, row: Row, outcome: Outcome | None) -> bool:
         """Record an epoch; return False if it is recorded already.
@@ -205,16 +195,17 @@ class JobRun:
             return False
         return self.best.key_at(rung) is not None
 
-    def reuse(self, run: FinishedRun) -> None:
-        """Take the outcome of a run that finished earlier."""
+    def reuse(self, run: FinishedRun, reason: str = "already finished") -> None:
+        """Take the outcome of a run that has finished."""
         self._enter(JobState.COMMITTED)
         self.outcome, self._cached_score = Outcome(run.outcome), run.best_val_acc
-        self._log.info(f"already finished: run {run.run_id}")
+        self._log.info(f"{reason}: run {run.run_id}")
 
     def apply_remote_result(self, result: JobResult) -> None:
         """Take the result of a job that another machine has trained and logged to MLflow."""
         self._enter(JobState.COMMITTED)
         self.outcome, self._cached_score = result.outcome, result.score
+        self._logger.run_id = result.run_id
         self.epoch = result.epochs
         self.error = PipelineError(result.error) if result.error else None
         self._log.replay(result.log_records)
@@ -229,10 +220,12 @@ class JobRun:
         self._log.epochs(self._unlogged_rows)
         self._unlogged_rows = []
         self.open()
-        self._logger.flush()
         if self.state is not JobState.ENDED:
+            self._logger.flush()
             return
-        if self.outcome is not Outcome.FAILED:
+        if self.outcome is Outcome.FAILED:
+            self._logger.flush()
+        else:
             self._log_artifacts()
         self._logger.end("FAILED" if self.outcome is Outcome.FAILED else "FINISHED")
         self._enter(JobState.LOGGED)
@@ -295,13 +288,10 @@ class JobRun:
         return result
 
     def _log_artifacts(self) -> None:
+        """Write the artifacts, after a tag by which a later sweep can check them."""
         result = self._read_result()
         with tempfile.TemporaryDirectory() as folder:
             write_artifacts(Path(folder), self.spec.values, result)
+            self._logger.add_tags({artifacts.TAG: artifacts.manifest(Path(folder))})
+            self._logger.flush()
             self._logger.log_files(Path(folder))
-
-    def _run_name(self) -> str:
-        if self.job is None:
-            return f"job {self.spec.number}"
-        p = self.hyperparameters
-        return f"H={p.hidden_size} lr={short(p.learning_rate)} λ={short(p.l2_reg)} s{p.seed}"

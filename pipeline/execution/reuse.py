@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pipeline.config import Halving
 from pipeline.data.dataset import Dataset
+from pipeline.errors import PipelineError
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey, selection_key
-from pipeline.tracking import queries
+from pipeline.tracking import artifacts, queries
 from pipeline.tracking.entities import FinishedRun
 from pipeline.tracking.store import Store
 
@@ -23,7 +24,21 @@ REUSABLE = (Outcome.FINISHED, Outcome.HALTED, Outcome.DIVERGED)
 log = logging.getLogger("pipeline")
 
 
-def find_unfinished(
+@dataclass(frozen=True)
+class Partition:
+    """The jobs on a dataset, divided by what happens to them."""
+
+    reused: list[JobRun]  # a finished run replaces them
+    unfinished: list[JobRun]  # they are trained
+    duplicates: list[tuple[JobRun, JobRun]]  # not trained, because the second job is equal
+
+    @property
+    def candidates(self) -> list[JobRun]:
+        """The jobs that are compared at a rung of successive halving."""
+        return [*self.reused, *self.unfinished]
+
+
+def partition(
     runs: Sequence[JobRun],
     data: Dataset,
     context: RunContext,
@@ -31,7 +46,7 @@ def find_unfinished(
     halving: Halving | None,
     *,
     reuse: bool,
-) -> list[JobRun]:
+) -> Partition:
     """Reuse the results of finished runs, and prepare the other jobs for training.
 
     Args:
@@ -41,56 +56,80 @@ def find_unfinished(
         checkpoints: the checkpoints of the other jobs.
         halving: if set, reused jobs get their history, because they are candidates at each rung.
         reuse: whether to look for finished runs at all.
-
-    Returns:
-        The jobs that must be trained.
     """
-    found = _cached_runs(context, data) if reuse else {}
+    found = (
+        queries.finished_runs(context.store, context.experiment_id, data.digest) if reuse else {}
+    )
     if found:
         context.store.flush_to_disk()  # the checkpoints of finished runs are deleted below
-    unfinished: list[JobRun] = []
-    reused: dict[int, str] = {}
-    seen: Counter[str] = Counter()
+    parts = Partition([], [], [])
+    links: dict[int, str] = {}
+    originals: dict[str, JobRun] = {}
     for run in runs:
         name = fingerprint(run.hyperparameters, data.digest)
-        cached = found.get(name, [])
+        if name in originals:
+            parts.duplicates.append((run, originals[name]))
+            continue
+        cached = [one for one in found.get(name, []) if _is_usable(one, context.store)]
         complete = [one for one in cached if one.outcome != Outcome.HALTED]
         if halving and cached:
             run.best.load_history(_keys_of(context.store, (complete or cached)[-1]))
         if complete:
-            # Equal jobs reuse different runs while there are several, and then share the last one.
-            finished = complete[-1]
-            if len(complete) > 1:
-                cached.remove(finished)
-            run.reuse(finished)
+            run.reuse(complete[-1])
             checkpoints.delete(name)  # left by a process that was killed after it had logged
-            reused[run.spec.number] = finished.run_id
+            links[run.spec.number] = complete[-1].run_id
+            parts.reused.append(run)
         else:
-            run.cached_halted_run = cached.pop() if halving and cached else None
-            seen[name] += 1
-            suffix = f"-{seen[name]}" if seen[name] > 1 else ""  # equal jobs of one sweep
-            run.prepare(data, checkpoints, name + suffix)
-            unfinished.append(run)
-    if reused and context.sweep is not None:
-        context.store.link_reused_runs(context.sweep, reused)
+            originals[name] = run
+            run.cached_halted_run = cached[-1] if halving and cached else None
+            run.prepare(data, checkpoints, name)
+            parts.unfinished.append(run)
+    if links and context.sweep is not None:
+        context.store.link_reused_runs(context.sweep, links)
     if len(runs) > 1:
-        _log_counts(len(runs), len(reused), unfinished, checkpoints)
-    return unfinished
+        _log_counts(len(runs), parts, checkpoints)
+    return parts
 
 
-def _cached_runs(context: RunContext, data: Dataset) -> dict[str, list[FinishedRun]]:
-    """The finished runs on a dataset, by fingerprint; the latest is the last."""
-    found = queries.finished_runs(context.store, context.experiment_id, data.digest)
-    return {name: [run for run in runs if run.outcome in REUSABLE] for name, runs in found.items()}
+def finish_duplicates(duplicates: Sequence[tuple[JobRun, JobRun]], context: RunContext) -> None:
+    """Let jobs take the result of the equal job that was trained.
+
+    If that job has failed or is not in MLflow, the other one gets the same error.
+    """
+    links: dict[int, str] = {}
+    for run, original in duplicates:
+        run.error = original.error
+        if not original.is_logged or not original.run_id:
+            continue
+        links[run.spec.number] = original.run_id
+        if original.outcome is not None and original.outcome is not Outcome.FAILED:
+            finished = FinishedRun(original.run_id, original.outcome, original.score)
+            run.reuse(finished, f"equal to job {original.spec.number}")
+    if links and context.sweep is not None:
+        try:
+            context.store.link_reused_runs(context.sweep, links)
+        except PipelineError as error:
+            for run, _ in duplicates:
+                run.error = run.error or error
 
 
-def _log_counts(
-    jobs: int, reused: int, unfinished: Sequence[JobRun], checkpoints: Checkpoints
-) -> None:
-    done = f"{reused} of {jobs} already finished, " if reused else ""
-    resumed = sum(checkpoints.path(run.checkpoint_name).exists() for run in unfinished)
+def _is_usable(run: FinishedRun, store: Store) -> bool:
+    if run.outcome not in REUSABLE:
+        return False
+    if artifacts.are_complete(store, run):
+        return True
+    log.warning("run %s is trained again: its artifacts are missing or damaged", run.run_id)
+    return False
+
+
+def _log_counts(jobs: int, parts: Partition, checkpoints: Checkpoints) -> None:
+    done = f"{len(parts.reused)} of {jobs} already finished, " if parts.reused else ""
+    resumed = sum(checkpoints.path(run.checkpoint_name).exists() for run in parts.unfinished)
     more = f", {resumed} of them from their checkpoints" if resumed else ""
-    log.info("%straining %d jobs together%s", done, len(unfinished), more)
+    log.info("%straining %d jobs together%s", done, len(parts.unfinished), more)
+    if parts.duplicates:
+        numbers = ", ".join(str(run.spec.number) for run, _ in parts.duplicates)
+        log.info("not trained, because they are equal to other jobs of the sweep: %s", numbers)
 
 
 def _keys_of(store: Store, run: FinishedRun) -> Iterator[SelectionKey]:

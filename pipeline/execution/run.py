@@ -18,7 +18,7 @@ from pipeline.execution.flusher import Flusher
 from pipeline.execution.group import JobGroup
 from pipeline.execution.job import JobRun
 from pipeline.execution.plan import check_size
-from pipeline.execution.reuse import find_unfinished
+from pipeline.execution.reuse import finish_duplicates, partition
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.paths import checkpoints_dir
 
@@ -50,9 +50,11 @@ def train_jobs(
     runs = [JobRun(spec, context) for spec in specs]
     flusher = Flusher(runs, context)
     try:
+        duplicates: list[tuple[JobRun, JobRun]] = []
         for group in _groups(runs):
-            _train_group(group, context, backend, flusher, halving)
+            duplicates += _train_group(group, context, backend, flusher, halving)
         flusher.finish()
+        finish_duplicates(duplicates, context)
     except BaseException:
         with suppress(PipelineError, OSError):  # perhaps the store is unreachable
             for run in runs:
@@ -94,25 +96,27 @@ def _train_group(
     backend: Backend,
     flusher: Flusher,
     halving: Halving | None,
-) -> None:
-    """Train jobs on the same dataset."""
+) -> list[tuple[JobRun, JobRun]]:
+    """Train jobs on the same dataset; return pairs of a duplicate and the job that is trained."""
     assert runs[0].job is not None
     tracking = runs[0].job.tracking
     data = _load(runs)
     if data is None:
-        return
+        return []
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
     checkpoints.delete_abandoned()
-    candidates = [run for run in runs if _fits(run, data)]
+    valid = [run for run in runs if _fits(run, data)]
     reuse = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
-    unfinished = find_unfinished(candidates, data, context, checkpoints, halving, reuse=reuse)
+    parts = partition(valid, data, context, checkpoints, halving, reuse=reuse)
     try:
-        data = backend.stage(data, len(unfinished))
+        data = backend.stage(data, len(parts.unfinished))
     except PipelineError as error:
-        for run in unfinished:
+        for run in parts.unfinished:
             run.fail(error)
-        return
-    JobGroup(unfinished, candidates, data, checkpoints, context, halving).train(backend, flusher)
+        return parts.duplicates
+    group = JobGroup(parts.unfinished, parts.candidates, data, checkpoints, context, halving)
+    group.train(backend, flusher)
+    return parts.duplicates
 
 
 def _load(runs: Sequence[JobRun]) -> Dataset | None:

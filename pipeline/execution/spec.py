@@ -38,6 +38,7 @@ class JobResult:
     """The result of a job that another machine has trained and logged to MLflow."""
 
     job: int  # the job's number
+    run_id: str
     outcome: Outcome
     epochs: int
     score: float | None  # see `JobRun.score`

@@ -47,12 +47,13 @@ class FinishedRun(NamedTuple):
     run_id: str
     outcome: str  # "finished", "halted" or "diverged"
     best_val_acc: float | None
+    artifacts: str = ""  # their sizes and checksums, see `pipeline.tracking.artifacts`
 
     @classmethod
     def from_run(cls, run: Run) -> FinishedRun:
         """Read the facts of a run with the status FINISHED."""
-        best = run.data.metrics.get("best_val_acc")
-        return cls(run.info.run_id, run.data.tags.get("outcome", ""), best)
+        tags, best = run.data.tags, run.data.metrics.get("best_val_acc")
+        return cls(run.info.run_id, tags.get("outcome", ""), best, tags.get("artifacts", ""))
 
 
 class Point(NamedTuple):

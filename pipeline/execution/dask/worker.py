@@ -106,7 +106,7 @@ def _result(run: JobRun, log: _LogRecords) -> JobResult:
     assert run.outcome is not None
     error = str(run.error) if run.error is not None else ""
     records = tuple(log.records)
-    return JobResult(run.spec.number, run.outcome, run.epoch, run.score, error, records)
+    return JobResult(run.spec.number, run.run_id, run.outcome, run.epoch, run.score, error, records)
 
 
 def _reused(
