@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 import subprocess
 import sys
@@ -15,22 +14,18 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
-import joblib
 import pytest
 
 from examples.cluster.servers import Cluster, dask, free_port
 from pipeline import shutdown
-from pipeline.config import DataConfig, Hyperparameters, parse_launcher
+from pipeline.config import DataConfig, Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
-from pipeline.execution.backend import Resources, create_backend
 from pipeline.execution.dask import scheduler, worker
 from pipeline.execution.dask.backend import DaskBackend
 from pipeline.execution.dask.environment import environment
 from pipeline.execution.dask.task import Task
-from pipeline.execution.job import JobRun
-from pipeline.execution.spec import JobResult, RunContext
-from pipeline.outcomes import Outcome
+from pipeline.execution.spec import RunContext
 from pipeline.tracking import cleanup, queries
 from pipeline.tracking.store import Store
 from tests.conftest import DIGITS, SMALL, TRACKING, job, train
@@ -139,45 +134,6 @@ def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
     wait_until(lambda: any((folder / "checkpoints").glob("*.npz") for folder in outputs))
 
 
-LAUNCHER = {
-    "shards": None,
-    "max_memory": None,
-    "halving": {"factor": None, "min_epochs": 1},
-    "backend": "joblib",
-    "scheduler": None,
-    "dry_run": False,
-}
-DASK = {"backend": "dask", "scheduler": "tcp://h:1"}
-HALVING = {"halving": {"factor": 2, "min_epochs": 1}}
-
-
-@pytest.mark.parametrize(
-    ("values", "uri", "message"),
-    [
-        ({"backend": "ray"}, URI, "hydra.launcher.backend must be one of joblib, dask, not 'ray'"),
-        ({"backend": "dask"}, URI, "set hydra.launcher.scheduler=tcp://HOST:PORT"),
-        (DASK | {"shards": 2}, URI, "shards applies only to backend=joblib"),
-        (DASK | HALVING, URI, "halving applies only to backend=joblib"),
-        (DASK | {"scheduler": "localhost"}, URI, "must be tcp://HOST:PORT or tls://HOST:PORT"),
-        (DASK, "sqlite:///x.db", "needs a tracking server"),
-        ({"scheduler": "tcp://h:1"}, URI, "scheduler applies only to backend=dask"),
-    ],
-)
-def test_values_that_do_not_apply_to_a_backend_are_rejected(
-    values: dict[str, Any], uri: str, message: str
-) -> None:
-    with pytest.raises(PipelineError, match=message):
-        create_backend(parse_launcher(LAUNCHER | values), uri)
-
-
-def test_shards_and_memory_reach_the_backend_in_cores_and_bytes() -> None:
-    def resources(**values: Any) -> Resources:
-        return create_backend(parse_launcher(LAUNCHER | values), URI).resources
-
-    assert resources(shards=3, max_memory=1.5) == Resources(cores=3, memory=1_500_000_000)
-    assert resources() == Resources(cores=joblib.cpu_count(), memory=None)
-
-
 def test_a_scheduler_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 0.2)
     backend = DaskBackend(f"tcp://127.0.0.1:{free_port()}")
@@ -251,16 +207,6 @@ def test_a_job_that_began_twice_is_one_row_of_the_report(place: RunContext) -> N
         "KILLED",
         "KILLED",
     ]
-
-
-def test_what_another_machine_has_done_is_in_the_log_of_the_job(
-    place: RunContext, hyper: Callable[..., Hyperparameters], tmp_path: Path
-) -> None:
-    line = logging.makeLogRecord({"msg": "epoch 1", "levelno": logging.INFO})
-    run = JobRun(job(0, tmp_path, hyper()), place)
-    run.apply_remote_result(JobResult(0, Outcome.FINISHED, 1, 0.5, "", (line,)))
-    assert (run.score, run.error, run.is_pending) == (0.5, None, False)
-    assert (tmp_path / "job.log").read_text() == "epoch 1\n"
 
 
 def test_what_nobody_wants_any_more_is_stopped() -> None:

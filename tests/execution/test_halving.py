@@ -202,3 +202,14 @@ def test_bad_values_are_refused_in_a_sentence(outputs: Path) -> None:
     done = commands.run(outputs, "-m", "hidden_size=8", "hydra.launcher.halving.factor=1.5")
     assert done.returncode == 1
     assert "halving.factor must be a whole number of at least 2 or null, not 1.5" in done.stderr
+
+
+def test_a_job_that_ends_exactly_at_a_rung_is_compared_there(
+    place: RunContext, hyper: Hyper, tmp_path: Path
+) -> None:
+    jobs = [hyper(num_epochs=n, hidden_size=h) for n, h in ((1, 4), (2, 8), (4, 16), (4, 32))]
+    candidates = [JobRun(job(i, tmp_path, values), place) for i, values in enumerate(jobs)]
+    for run, accuracy in zip(candidates, (0.9, 0.8, 0.7, 0.6), strict=True):
+        run.best.load_history([selection_key(accuracy, 1.0)] * run.hyperparameters.num_epochs)
+    assert select_halted(candidates, 2, HALVING) == [candidates[0], candidates[3]]
+    assert select_halted(candidates, 3, HALVING) == [*candidates[:2], candidates[3]]

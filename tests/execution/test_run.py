@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Hyperparameters
+from pipeline.data.dataset import Dataset
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.nn.stack import Stack
@@ -92,3 +93,13 @@ def test_waves_that_must_be_small_still_train_every_job(
     specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, seed=i % 2)) for i in range(5)]
     runs = train(specs, place, cores=2, memory=1)
     assert [run.outcome for run in runs] == ["finished"] * 5
+
+
+def test_a_batch_of_the_whole_training_set_is_the_largest_one(
+    place: RunContext, hyper: Hyper, tmp_path: Path, digits: Dataset
+) -> None:
+    size = len(digits.y_train)
+    jobs = [hyper(num_epochs=1, batch_size=batch) for batch in (size, size + 1)]
+    runs = train([job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)], place)
+    assert [run.outcome for run in runs] == ["finished", "failed"]
+    assert f"use at most {size}" in str(runs[1].error)
