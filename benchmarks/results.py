@@ -178,6 +178,8 @@ PEER_GOALS = {  # D: contender: its time ÷ the time of this trainer
 
 def _step_targets(part: Mapping[str, Any]) -> Iterator[Target]:
     for D, floor_goal in FLOOR_GOALS.items():
+        if D not in part["sizes"]:
+            continue
         timings = step_timings(part, D)
         if (ours := timings.get("this trainer")) is None:
             continue

@@ -135,7 +135,7 @@ class LauncherConfig:
 
     shards: Annotated[
         int | None,
-        Field(ge=1, description="shards that train at the same time; null: one per core"),
+        Field(ge=1, description="cores that train at the same time; null: all cores"),
     ]
     max_memory: Annotated[
         float | None,
