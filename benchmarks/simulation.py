@@ -53,7 +53,7 @@ def simulate_halving(
 ) -> tuple[Hits, Hits]:
     """Draw the hits of models at a rung and at the end of their training.
 
-    At the rung each model has an accuracy that is lower by `gain`. Half of what is random about a
+    At the rung each model has an accuracy that is lower by `gain`. Half of the randomness of a
     model and an image is the same at both times.
     """
     shape = (len(accuracies), images)

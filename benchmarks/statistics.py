@@ -1,7 +1,7 @@
 """python -m benchmarks.statistics [--repeats N]: error rates of the report's statistics.
 
-Simulates sweeps whose true accuracies are known, analyses each of them, and writes a table of
-coverage, bias and error rates to docs/statistics.md.
+Simulates sweeps whose true accuracies are known, analyses them, and writes a table of coverage,
+bias and error rates to docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _ranked(
 
 
 def _halve(early: Hits, late: Hits) -> tuple[pd.DataFrame, Hits]:
-    """The better half at a rung finishes; the others keep what they had reached."""
+    """The better half at a rung finishes; the others keep their predictions at the rung."""
     order = np.argsort(-early.mean(axis=1), kind="stable")
     finalists, halted = order[: len(order) // 2], order[len(order) // 2 :]
     best = finalists[late[finalists].mean(axis=1).argmax()]

@@ -25,7 +25,7 @@ class AnalysisError(PipelineError):
 
 
 def load_weights(store: Store, run_id: str) -> Params:
-    """Load the weights of a run's best epoch, as a population of one.
+    """Load the weights of a run's best epoch (K = 1).
 
     Raises:
         PipelineError: the artifact is missing or damaged.

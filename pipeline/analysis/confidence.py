@@ -1,7 +1,7 @@
 """The confidence set: which configurations could be the best one.
 
-A *configuration* is what models that differ in their seed alone have in common. Its accuracy is the
-mean over these models. The table `models` has a row for each finished model with `COLUMNS`, and no
+A *configuration* is a set of models that differ in their seed alone. Its accuracy is the mean over
+these models. The table `models` has a row for each finished model with `COLUMNS`, and no
 seed twice in a configuration. `hits` (models, images) states which validation images each model
 classifies correctly in its best epoch. The choice of that epoch favours every model a little; this
 is not corrected here.
@@ -32,7 +32,7 @@ class ConfidenceSet:
 
     table: pd.DataFrame  # see `confidence_set`; the chosen configuration is the first row
     chosen: Hashable
-    members: list[Hashable]  # the chosen configuration and those that could be better
+    members: list[Hashable]  # the chosen configuration and the ones that could be better
     cheapest: Hashable  # the member with the fewest multiply-adds
 
 
@@ -88,7 +88,7 @@ def confidence_set(models: pd.DataFrame, hits: Hits) -> ConfidenceSet:
       Hung and Fithian, 2019).
 
     The smaller of the two p-values counts. Simulations (`make simulate`) show that both rules
-    together still err at most ALPHA of the time; there is no proof of that.
+    together still err at most ALPHA of the time; a proof is not known.
 
     Args:
         models: a row per model, with `COLUMNS`.

@@ -16,7 +16,7 @@ CHUNK_BYTES = 1 << 25  # of resampled images at once
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the chosen configuration is expected to reach on other images."""
+    """The expected accuracy of the chosen configuration on other images."""
 
     raw: float  # its validation accuracy: the mean over its replicates
     corrected: float  # without the part that is due to the selection
@@ -47,8 +47,8 @@ def correct_selection(
 
     Args:
         models: a row per model, with configuration, seed and best_val_acc; the rows of the chosen
-            configuration first. The column `gain` is what a halted model is expected to gain by
-            the rest of its training, and 0 for a finished one.
+            configuration first. The column `gain` is the expected gain of a halted model
+            by the rest of its training, and 0 for a finished one.
         hits: (models, images), in the order of `models`.
         resamples: the number of bootstrap resamples.
         random_state: the seed of the bootstrap.

@@ -1,4 +1,4 @@
-"""What models cost, and which of them no other beats in both cost and accuracy."""
+"""The cost of models, and the Pareto front of cost and accuracy."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
-NUM_BEST = 3  # configurations whose curves are shown beside the median one
+NUM_BEST = 3  # configurations whose curves are shown, besides the median one
 
 
 @dataclass(frozen=True)

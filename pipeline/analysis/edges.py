@@ -1,4 +1,4 @@
-"""Swept values of the chosen model that lie at the edge of what was tried."""
+"""Swept values of the chosen model that are the largest or smallest of the tried ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_edges(
     swept: Sequence[str],
     searched: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Edge]:
-    """Find the values of the best model that lie at the edge of what was tried.
+    """Find the values of the best model that are the largest or smallest of the tried ones.
 
     λ = 0 is no edge, because no smaller value is allowed. A learning rate is no edge if larger ones
     were tried and diverged, so `models` includes diverged ones.

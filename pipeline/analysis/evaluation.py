@@ -41,7 +41,7 @@ class Best:
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """The chosen model with what is needed to look into it."""
+    """The chosen model with its weights, configuration and data."""
 
     best: Best
     weights: Params | None

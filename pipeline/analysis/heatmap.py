@@ -35,7 +35,7 @@ CellKey = tuple[Level, Level, Level]  # on the axes of GRID
 class Cell:
     """The runs at one λ and learning rate of a heatmap."""
 
-    outcome: Outcome | None = None  # of the best of them; None: there are none
+    outcome: Outcome | None = None  # of the best run; None: there is no run
     val_acc: float | None = None  # mean over seeds; the highest if other values were swept too
     shade: float = 0.0  # from 0, the worst cell, to 1, the best, on the log scale of the error
     chosen: bool = False  # whether the chosen model is among them

@@ -66,7 +66,7 @@ def importance(
     Args:
         models: a row per model, with the columns of `swept` and `target`. Rows without a target are
             ignored.
-        swept: the swept columns. Those with a single value are ignored.
+        swept: the swept columns. A column with a single value is ignored.
         target: the column to explain.
         random_state: the seed of the forest.
     """
@@ -193,7 +193,7 @@ def _worst_quarter(cells: Array) -> float:
 
 
 def _thin(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
-    """Indices of the levels of each axis: all of them, unless that makes more than MAX_CELLS."""
+    """Indices of the levels of each axis, thinned out to at most MAX_CELLS cells."""
     most = max(sizes)
     while most > 2 and math.prod(min(most, size) for size in sizes) > MAX_CELLS:
         most -= 1

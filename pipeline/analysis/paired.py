@@ -39,7 +39,7 @@ def pair(models: pd.DataFrame, hits: Hits, chosen: Seeds, others: Sequence[Seeds
         models: a row per model, with `configuration`, `seed` and `best_val_acc`.
         hits: (models, images), in the order of `models`.
         chosen: the seeds of the chosen configuration, with their rows.
-        others: likewise, of each other configuration.
+        others: the same for each other configuration.
     """
     if not others:
         return []
@@ -132,7 +132,7 @@ def _t_test(
 
     Student's test over a few seeds has almost no power after a correction for many comparisons, and
     ignores that other images would give other accuracies. So the variance over seeds is the pooled
-    one (`pooled_noise`), or that of the pair itself if it is larger, and the variance over images
+    one (`pooled_noise`), or the pair's own variance if it is larger, and the variance over images
     is added: the quasi-F test for two random factors of Clark (1973), with the degrees of freedom
     of Satterthwaite (1946).
     """

@@ -52,7 +52,9 @@ class SweepAnalysis:
     curves: Sequence[LearningCurve]
     heatmaps: Sequence[Heatmap]
     halted: Mapping[int, int]  # epoch of a rung → number of jobs that were halted there
-    test_reads: Sequence[str]  # names of the runs whose test accuracy was measured
+    test_reads: Sequence[str]  # names of the runs whose test accuracy this sweep measured
+    # Validation accuracy of the chosen model in its best epoch minus the mean of the epochs around.
+    epoch_optimism: float | None
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     columns |= {key: f"metrics.{key}" for key in METRICS}
     columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "halted_epoch", "error")}
     jobs = runs.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
-    jobs["outcome"] = jobs["outcome"].fillna(Outcome.UNFINISHED.value)
+    jobs["outcome"] = jobs["outcome"].astype(object).fillna(Outcome.UNFINISHED.value)
     for key in PARAMS:
-        # The dtype object keeps whole numbers whole beside missing values.
+        # The dtype object keeps integers as they are where other values are missing.
         values = [_parse(key, text) for text in jobs[key]]
         jobs[key] = pd.Series(values, jobs.index, dtype=object)
     jobs[_INTEGERS] = jobs[_INTEGERS].apply(pd.to_numeric, errors="coerce").astype("Int64")

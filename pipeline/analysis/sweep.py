@@ -13,7 +13,7 @@ from pipeline.analysis.comparison import compare_runs
 from pipeline.analysis.confidence import confidence_set
 from pipeline.analysis.correction import correct_selection
 from pipeline.analysis.costs import costs, pareto
-from pipeline.analysis.curves import shown_curves
+from pipeline.analysis.curves import LearningCurve, shown_curves
 from pipeline.analysis.diagnostics import diagnose
 from pipeline.analysis.edges import find_edges
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best
@@ -26,6 +26,8 @@ from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
+
+NEIGHBOURS = 2  # epochs on each side of the best one, for its optimism
 
 
 def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
@@ -49,6 +51,11 @@ def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
         except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store holds anything
             problem = " ".join(str(error).split())
     halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
+    curves = shown_curves(store, jobs)
+    # The test accuracy of a reused run was measured for the choice of another sweep.
+    own = jobs["sweep"] == sweep.name
+    if len(ranking):
+        own |= jobs.index == ranking.index[0]
     return SweepAnalysis(
         sweep=sweep,
         jobs=jobs,
@@ -57,10 +64,11 @@ def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
         evidence=evidence,
         evidence_problem=problem,
         diagnostics=_diagnostics(chosen),
-        curves=shown_curves(store, jobs),
+        curves=curves,
         heatmaps=make_heatmaps(jobs, int(ranking.index[0]) if len(ranking) else None),
         halted=dict(sorted(halted.items())),
-        test_reads=list(jobs.loc[jobs["test_acc"].notna(), "name"]),
+        test_reads=list(jobs.loc[own & jobs["test_acc"].notna(), "name"]),
+        epoch_optimism=_epoch_optimism(curves[0]) if curves else None,
     )
 
 
@@ -148,7 +156,7 @@ def _candidates(store: Store, jobs: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
 
 
 def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.DataFrame]:
-    """The runs by what they had reached at the first rung of successive halving.
+    """The runs with their accuracy at the first rung of successive halving.
 
     Returns:
         The epoch of the rung, and the finished and halted runs that were to train so far, with
@@ -166,6 +174,16 @@ def _best_until(store: Store, runs: pd.DataFrame, epoch: int) -> list[float]:
     """The highest validation accuracy of each run in its first epochs."""
     curves = (queries.curves(store, run_id, ["val_acc"])["val_acc"] for run_id in runs["run_id"])
     return [float(curve.loc[:epoch].max()) for curve in curves]
+
+
+def _epoch_optimism(curve: LearningCurve) -> float | None:
+    """How much the best epoch exceeds the mean of the epochs around it, if it has such."""
+    if curve.best_epoch is None or curve.role != "best":
+        return None
+    accuracy, best = curve.metrics["val_acc"], curve.best_epoch
+    around = accuracy.loc[best - NEIGHBOURS : best + NEIGHBOURS].drop(best)
+    # Near the end of training the trend of the curve would hide the luck of one epoch.
+    return float(accuracy[best] - around.mean()) if len(around) == 2 * NEIGHBOURS else None
 
 
 def _diagnostics(chosen: ChosenModel | None) -> Any:

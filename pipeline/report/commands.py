@@ -14,7 +14,7 @@ def extend(command: str, name: str, values: Sequence[float]) -> str:
     Args:
         command: as `python -m pipeline …`.
         name: of the hyperparameter.
-        values: to sweep instead of those in the command, or of a saved experiment.
+        values: the new values. They replace the values in the command or in its experiment.
     """
     return override(command, name, ",".join(map(short, values)))
 

@@ -16,8 +16,10 @@ from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
 from pipeline.analysis.runs import DATA, PARAMS
 from pipeline.outcomes import Outcome
 from pipeline.report import sentences
+from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import csv_text
 
+SCHEMA_VERSION = 2  # of report.json; a change of the meaning or the type of a field raises it
 MISTAKE = ("number", "label", "predicted", "probability")  # the fields of a mistake in JSON
 
 
@@ -27,9 +29,11 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
     first = jobs[jobs["dataset"].notna()][:1]
     shared = [key for key in PARAMS if jobs[key].nunique() == 1]
     facts = {
+        "schema_version": SCHEMA_VERSION,
         "sweep": found.sweep.name,
         "command": found.sweep.command,
         "jobs": sentences.job_counts(found),
+        "outcomes": {outcome.value: count for outcome, count in found.counts.items()},
         **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
         "shared": {key: jobs[key].dropna().iloc[0] for key in shared},
         "best": asdict(found.chosen.best) if found.chosen else None,
@@ -104,10 +108,10 @@ def _diagnostics(found: SweepAnalysis) -> dict[str, Any] | None:
 def _against(comparison: SweepComparison) -> dict[str, Any]:
     return {
         "sweep": comparison.second.sweep.name,
-        "verdict": sentences.verdict(comparison),
+        "verdict": verdict(comparison),
         "models": [asdict(model) for model in comparison.models or ()],
         "p_value": comparison.p_value if comparison.models else None,
-        "rows": sentences.side_by_side(comparison),
+        "rows": side_by_side(comparison),
     }
 
 

@@ -13,7 +13,7 @@ from pipeline.analysis.heatmap import Level, Span
 from pipeline.config import short
 
 INVISIBLE = ("Cc", "Cf", "Cs")  # Unicode categories: control, format and surrogate characters
-FORMULA = ("=", "+", "-", "@")  # a spreadsheet evaluates a cell that begins with one of these
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet evaluates cells that begin with these
 
 
 def show(value: Any) -> str:

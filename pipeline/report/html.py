@@ -17,6 +17,7 @@ from pipeline.analysis.heatmap import Cell
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.report import sentences
 from pipeline.report.charts.canvas import COLOURS, GREY
+from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
 from pipeline.report.formatting import axis, percent, show, visible
 from pipeline.report.markdown import figures, settings
@@ -64,8 +65,8 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
 def _comparison(comparison: SweepComparison) -> dict[str, Any]:
     return {
         "sweep": comparison.second.sweep.name,
-        "verdict": sentences.verdict(comparison),
-        "rows": sentences.side_by_side(comparison),
+        "verdict": verdict(comparison),
+        "rows": side_by_side(comparison),
     }
 
 
@@ -79,7 +80,7 @@ def cell_style(cell: Cell) -> str:
 def confusion_shade(count: int, largest: int) -> str:
     """The opacity of a cell of the confusion matrix.
 
-    The square root makes the few mistakes visible beside the many correct predictions.
+    The square root makes the few mistakes visible among the many correct predictions.
     """
     return f"{0.75 * math.sqrt(count / largest):.2f}"
 

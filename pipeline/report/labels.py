@@ -24,7 +24,7 @@ def label(values: Mapping[Any, Any], names: Sequence[str]) -> str:
 
 
 def shown_names(jobs: pd.DataFrame) -> list[str]:
-    """The values that a table of jobs shows: those of the heatmaps, and all that were swept."""
+    """The columns of values in a table of jobs: the axes of the heatmaps and all swept values."""
     return [key for key in PARAMS if key in GRID or jobs[key].nunique() > 1]
 
 

@@ -9,6 +9,7 @@ from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.analysis.runs import PARAMS
 from pipeline.report import sentences
+from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import markdown_text, percent, show
 from pipeline.report.tables import (
     Table,
@@ -82,7 +83,7 @@ def figures(measured: Diagnostics) -> list[tuple[str, str]]:
 
 
 def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
-    """What was run, on which data."""
+    """The command, the outcomes, the data and the values that all jobs share."""
     jobs = found.jobs
     data = jobs[jobs["dataset"].notna()][:1].to_dict("records")
     first: dict[Any, Any] = (
@@ -101,8 +102,8 @@ def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
 def _comparison(comparison: SweepComparison) -> Iterator[str]:
     first, second = comparison.first.sweep.name, comparison.second.sweep.name
     yield from (f"## Comparison with sweep {markdown_text(second)}", "")
-    yield from (markdown_text(sentences.verdict(comparison)), "")
-    for row in [("", first, second), ("---",) * 3, *sentences.side_by_side(comparison)]:
+    yield from (markdown_text(verdict(comparison)), "")
+    for row in [("", first, second), ("---",) * 3, *side_by_side(comparison)]:
         yield f"| {' | '.join(map(markdown_text, row))} |"
 
 

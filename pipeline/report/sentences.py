@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.analysis.edges import Edge, Interval
 from pipeline.analysis.importance import Importance
-from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
-from pipeline.config import short
-from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.analysis.result import Evidence, SweepAnalysis
 from pipeline.outcomes import Outcome
-from pipeline.report.commands import extend, override
 from pipeline.report.formatting import one_line, percent, show
-from pipeline.report.labels import label, run_label, shown_names, symbol
+from pipeline.report.labels import label, shown_names, symbol
+from pipeline.report.suggestions import edge_sentence, next_command
 
 LISTED = 5  # failed jobs that are named one by one
 DOMINATED = 0.8  # share of the variance in the worst quarter of cells that causes a warning
-FEW_CELLS = 0.5  # share of tried cells below which a warning says so
+FEW_CELLS = 0.5  # share of tried cells below which a warning is due
 CONCENTRATED = 0.6  # share of trials in one quarter of an interval that causes a warning
+VISIBLE = 0.0005  # a difference that changes the printed percentage
 NAMED = 5  # values or pairs of values that the sentence about importance lists
 
 
@@ -104,17 +102,18 @@ def missing_results(found: SweepAnalysis) -> Iterator[str]:
 
 
 def notes(found: SweepAnalysis) -> Iterator[str]:
-    """What a reader should know about the choice, a sentence each."""
+    """Sentences about the certainty of the choice, the importance of values and the next step."""
     if found.halted:
         rungs = ", ".join(f"{n} after epoch {epoch}" for epoch, n in found.halted.items())
-        yield f"Halted jobs ({rungs}) are not compared with those that trained to their end."
+        yield f"Halted jobs ({rungs}) are not compared with jobs that trained to their end."
     if found.evidence_problem:
         yield f"The models cannot be compared: {found.evidence_problem}."
     if found.evidence is not None:
         yield from _choice_notes(found, found.evidence)
         yield from _importance_notes(found.evidence)
-        for edge in found.evidence.edges:
-            yield f"{edge_sentence(edge)} Try: {edge_command(found.sweep.command, edge)}"
+        yield from map(edge_sentence, found.evidence.edges)
+        if command := next_command(found, found.evidence):
+            yield f"Next step: {command}"
     if found.chosen is not None and found.chosen.problem and found.chosen.best.test_acc is not None:
         yield f"There are no diagnostics of the chosen model: {found.chosen.problem}."
     if len(found.test_reads) > 1:
@@ -132,8 +131,9 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
     if estimate.num_seeds > 1:
         yield (
             f"The choice uses the mean over {estimate.num_seeds} seeds, {percent(estimate.raw)} "
-            f"with standard deviation {percent(estimate.std)}. The model is that of the best seed, "
-            f"whose validation accuracy is {percent(found.chosen.best.val_acc)}."
+            f"with standard deviation {percent(estimate.std)}. The model comes from the best seed, "
+            f"whose validation accuracy is {percent(found.chosen.best.val_acc)}; the test accuracy "
+            "is measured for this one model."
         )
     if others:
         tied = len(confidence.members) - 1
@@ -141,10 +141,11 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         if tied:
             table = evidence.configurations
             row = table[table["configuration"] == confidence.cheapest].iloc[0]
+            cheapest = f"A cheaper one of these is {label(row.to_dict(), evidence.swept)}."
+            cheaper = row["cost"] < table["cost"].iloc[0]
             yield (
                 f"{tied} of the other {others} configurations cannot be distinguished from it "
-                f"{test}. The one with the lowest cost among these is "
-                f"{label(row.to_dict(), evidence.swept)}."
+                f"{test}.{' ' + cheapest if cheaper else ''}"
                 if others > 1
                 else f"The other configuration cannot be distinguished from it {test}."
             )
@@ -153,10 +154,16 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
                 "the other configuration" if others == 1 else f"all other {others} configurations"
             )
             yield f"It is significantly better than {every} {test}."
-    if estimate.num_candidates > 1:
+    if estimate.optimism >= VISIBLE:
         yield (
             f"Picking the best of {estimate.num_candidates} inflates its accuracy; the "
             f"bias-corrected estimate is {percent(estimate.corrected)} (bootstrap of the choice)."
+        )
+    if found.epoch_optimism is not None:
+        yield (
+            "The best epoch of each model is chosen on the same validation images. For the chosen "
+            f"model it exceeds the epochs around it by {100 * found.epoch_optimism:.1f} points. "
+            "The estimates do not correct this."
         )
 
 
@@ -195,80 +202,3 @@ def _shares(found: Importance) -> str:
         f"{' × '.join(names)} {percent(share)}"
         for names, share in found.shares.head(NAMED).itertuples(index=False)
     )
-
-
-def edge_sentence(edge: Edge) -> str:
-    """The edge, and what may lie beyond it."""
-    more = "larger" if edge.end == "largest" else "smaller"
-    if edge.wider is not None:
-        end = "upper" if edge.end == "largest" else "lower"
-        return (
-            f"{edge.name}={short(float(f'{edge.value:.3g}'))} is near the {end} end of the "
-            f"searched interval: a {more} value may be better."
-        )
-    return (
-        f"{edge.name}={short(edge.value)} is the {edge.end} value that was tried: a {more} one may "
-        f"be better, e.g. {', '.join(map(short, edge.further))}."
-    )
-
-
-def edge_command(command: str, edge: Edge) -> str:
-    """The command of the sweep with the values beyond an edge."""
-    if edge.wider is None:
-        return extend(command, edge.name, [edge.value, *edge.further])
-    return override(command, edge.name, _interval_text(edge.name, edge.wider))
-
-
-def _interval_text(name: str, interval: Interval) -> str:
-    """An interval in Hydra's syntax."""
-    text = f"interval({short(interval.low)},{short(interval.high)})"
-    text = f"int({text})" if HYPERPARAMETERS[name].type is int else text
-    return f"tag(log,{text})" if interval.log else text
-
-
-def verdict(comparison: SweepComparison) -> str:
-    """Which of two sweeps has the better model."""
-    if comparison.same_run:
-        return "Both sweeps chose the same run."
-    if comparison.problem:
-        return f"The chosen models cannot be compared: {comparison.problem}."
-    models = comparison.models
-    if models is None:
-        return "One of the two sweeps has no model to compare."
-    ahead = max(models, key=lambda model: model.difference)
-    test = (
-        f"(same validation images, corrected for the choice among {ahead.num_candidates}, "
-        f"p = {comparison.p_value:.2g})"
-    )
-    if comparison.better is None:
-        return (
-            f"The chosen models cannot be distinguished {test}. To detect a difference of one "
-            f"point, about {ahead.images_for_one_point:,} validation images are needed."
-        )
-    return f"The chosen model of {comparison.better.sweep.name} is better {test}."
-
-
-def side_by_side(comparison: SweepComparison) -> list[tuple[str, str, str]]:
-    """The most important facts of two sweeps: what it is, of the first, of the second."""
-    first, second = _summary(comparison.first), _summary(comparison.second)
-    return [(name, text, second[name]) for name, text in first.items()]
-
-
-def _summary(found: SweepAnalysis) -> dict[str, str]:
-    evidence, chosen = found.evidence, found.chosen
-    tied, important, digest = "–", "–", found.jobs["dataset_digest"].dropna()
-    if evidence is not None:
-        others = len(evidence.confidence.table) - 1
-        tied = f"{len(evidence.confidence.members) - 1} of the other {others} configurations"
-        names = evidence.importance.shares["values"].tolist()
-        important = " × ".join(names[0]) if names else "–"
-    return {
-        "Jobs": job_counts(found),
-        "Best model": run_label(found.jobs.iloc[0], found.jobs) if chosen else "–",
-        "Validation accuracy": validation_accuracy(found) if chosen else "–",
-        "Test accuracy": test_accuracy(found) if chosen else "–",
-        "Cannot be distinguished": tied,
-        "Most important": important,
-        "Dataset digest": show(digest.iloc[0]) if len(digest) else "–",
-        "Command": found.sweep.command,
-    }

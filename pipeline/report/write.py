@@ -14,6 +14,7 @@ from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.analysis.sweep import analyse, compare_sweeps
 from pipeline.errors import PipelineError
 from pipeline.report import sentences
+from pipeline.report.comparison import verdict
 from pipeline.report.drawings import Drawings, draw
 from pipeline.report.facts import to_csv, to_dict
 from pipeline.report.formatting import visible
@@ -38,7 +39,7 @@ class Report:
 
     sweep: str
     folder: Path  # of report.html, report.md, report.json, report.csv and the charts
-    lines: tuple[str, ...]  # what a command prints about it
+    lines: tuple[str, ...]  # the output of a command
     notes: tuple[str, ...]
     best: Best | None
     verdict: str | None  # about the chosen models of two sweeps, if it compares them
@@ -81,7 +82,7 @@ def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = 
         lines=tuple(map(visible, _lines(found, comparison, folder))),
         notes=tuple(sentences.notes(found)),
         best=best,
-        verdict=sentences.verdict(comparison) if comparison else None,
+        verdict=verdict(comparison) if comparison else None,
     )
 
 
@@ -111,7 +112,7 @@ def _lines(found: SweepAnalysis, comparison: SweepComparison | None, folder: Pat
     lines = [*sentences.answer(found), sentences.job_counts(found)]
     if comparison is not None:
         other = comparison.second.sweep.name
-        lines.append(f"Comparison with {other}: {sentences.verdict(comparison)}")
+        lines.append(f"Comparison with {other}: {verdict(comparison)}")
     return [*lines, *sentences.missing_results(found), f"Report: {folder / 'report.html'}"]
 
 
@@ -124,7 +125,7 @@ def folder_name(sweep: str) -> str:
 def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str | None) -> None:
     """Write files to a run of MLflow, if there is one, and to a folder; then update `latest`.
 
-    Each file is replaced as a whole, so a reader never sees half of one.
+    Each file is replaced as a whole, so a reader never sees a partial file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:

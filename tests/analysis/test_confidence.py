@@ -1,4 +1,4 @@
-"""The choice and how sure it is: published worked examples, and sweeps whose truth is known."""
+"""The confidence set: published worked examples, and sweeps whose true accuracies are known."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _cheap_collections() -> Iterator[None]:
 
 
 def discordant(wins: int, losses: int, agreed: int = 3) -> NDArray[np.bool_]:
-    """Hits of two models: the images that one of them alone predicts right, then those of both."""
+    """Hits of two models that win, lose and agree on some images."""
     first = np.repeat([True, False, True], [wins, losses, agreed])
     return np.array([first, np.repeat([False, True, True], [wins, losses, agreed])])
 
 
-def test_the_highest_mean_is_chosen_then_loss_then_cost_then_order() -> None:
+def test_highest_mean_is_chosen_then_loss_then_cost_then_order() -> None:
     rows = [  # configuration, seed, accuracy, loss, cost
         (("first", 1), 0, 0.8, 0.3, 5),
         (("first", 1), 1, 0.7, 0.5, 5),
@@ -88,13 +88,13 @@ def test_two_configurations_are_compared_by_students_paired_test() -> None:
     assert row["difference"] == pytest.approx(0.158)
 
 
-def test_holm_as_in_its_textbook_example() -> None:
+def test_holm_correction_of_a_published_example() -> None:
     # The four hypotheses of the article "Holm–Bonferroni method" in Wikipedia.
     adjusted = multipletests([0.01, 0.04, 0.03, 0.005], method="holm")[1]
     assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_the_correction_counts_who_could_have_been_chosen() -> None:
+def test_correction_counts_all_configurations() -> None:
     hits = np.ones((3, 400), bool)
     hits[1, :7] = False  # two-sided p = 2 / 2^7
     hits[2, :12] = False  # 2 / 2^12
@@ -117,14 +117,14 @@ def test_noise_over_seeds_is_the_error_of_the_two_way_layout(missing: list[int])
     assert (noise.variance, noise.df) == (pytest.approx(fit.mse_resid), fit.df_resid)
 
 
-def test_the_cheapest_is_one_that_could_be_best() -> None:
+def test_cheapest_configuration_is_a_member_of_the_set() -> None:
     hits = np.ones((3, 1000), bool)
     hits[1, :3] = hits[2, :500] = False
     found = confidence_set(sweep(hits, cost=[100, 50, 1]), hits)
     assert (found.chosen, found.members, found.cheapest) == (0, [0, 1], 1)
 
 
-def test_one_configuration_is_the_only_best() -> None:
+def test_single_configuration_is_the_whole_set() -> None:
     hits = np.array([[True, False, True]])
     found = confidence_set(sweep(hits), hits)
     assert (found.members, found.cheapest) == ([0], 0)
@@ -138,7 +138,7 @@ def test_hits_that_do_not_fit_the_models_are_refused() -> None:
         confidence_set(sweep(hits).assign(configuration=0, seed=0), hits)
 
 
-def test_the_best_of_equals_is_not_called_better() -> None:
+def test_best_of_equal_models_is_not_called_better() -> None:
     single = excluded = naive = 0
     for repeat in range(200):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 200, 1000)
@@ -148,10 +148,10 @@ def test_the_best_of_equals_is_not_called_better() -> None:
         naive += multipletests(found.table["p_value"][1:], method="holm")[0].any()
     assert single <= 10  # 5 %
     assert excluded <= 10
-    assert naive > 60  # what it takes to know that the best was chosen
+    assert naive > 60  # because Holm alone ignores the selection of the best
 
 
-def test_the_best_of_three_equals_is_not_called_better() -> None:
+def test_best_of_three_equal_models_is_not_called_better() -> None:
     wrong = 0
     for repeat in range(100):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 3, 1000)
@@ -159,13 +159,13 @@ def test_the_best_of_three_equals_is_not_called_better() -> None:
     assert wrong <= 5
 
 
-def test_three_points_are_seen_among_two_hundred() -> None:
+def test_difference_of_three_points_is_detected_among_two_hundred() -> None:
     for repeat in range(10):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 7 + [0.93] + [0.9] * 192, 10_000)
         assert confidence_set(sweep(hits), hits).members == [7]
 
 
-def test_seeds_are_a_source_of_luck_too() -> None:
+def test_noise_over_seeds_excludes_no_equal_configuration() -> None:
     excluded = 0
     for repeat in range(40):
         hits = simulate(np.random.default_rng(repeat), [0.9] * 10, 1000, seeds=3, luck=0.1)
@@ -175,7 +175,7 @@ def test_seeds_are_a_source_of_luck_too() -> None:
     assert confidence_set(sweep(hits, seeds=5), hits).members == [9]
 
 
-def test_bad_configurations_that_vary_more_hide_no_difference() -> None:
+def test_noisy_bad_configurations_hide_no_difference() -> None:
     excluded = kept = 0
     for repeat in range(20):
         random = np.random.default_rng(repeat)

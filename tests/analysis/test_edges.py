@@ -1,4 +1,4 @@
-"""Values at the edge of what was tried, and the commands that go beyond it."""
+"""Largest and smallest tried values, and the commands that go beyond them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.analysis.edges import find_edges
 from pipeline.analysis.spacing import beyond
 from pipeline.report.commands import extend
-from pipeline.report.sentences import edge_command, edge_sentence
+from pipeline.report.suggestions import edge_command, edge_sentence
 
 COMMAND = "python -m pipeline -m experiment=digits"
 

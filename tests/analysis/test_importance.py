@@ -194,7 +194,7 @@ def test_agrees_with_the_importance_evaluators_of_optuna() -> None:
         {name: share / sum(exact.values()) for name, share in exact.items()}, abs=0.1
     )
     assert max(forest, key=forest.__getitem__) == max(exact, key=exact.__getitem__)
-    # PED-ANOVA compares the best trials with all of them; it agrees on the least important value.
+    # PED-ANOVA compares the best trials with all trials; it agrees on the least important value.
     best = evaluators.PedAnovaImportanceEvaluator().evaluate(study)
     assert min(best, key=best.__getitem__) == min(exact, key=exact.__getitem__) == "l2_reg"
 

@@ -1,4 +1,4 @@
-"""The report and the MLflow UI in a real browser: what it draws, and what it asks for."""
+"""The report and the MLflow UI in a real browser: rendering, sorting, filters and requests."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def heading(page: Browser, name: str) -> int:
     return int(names.index(name)) + 1
 
 
-def test_it_is_drawn_whole_without_network_or_errors(page: Browser, written: Report) -> None:
+def test_page_is_drawn_without_network_or_errors(page: Browser, written: Report) -> None:
     text = page.text()
     assert written.best is not None
     assert f"Best model: H={written.best.hidden_size}" in text[:400]
@@ -95,7 +95,7 @@ def test_it_is_drawn_whole_without_network_or_errors(page: Browser, written: Rep
     assert "<b>many</b>" in text
 
 
-def test_a_click_on_a_heading_sorts_and_again_the_other_way(page: Browser) -> None:
+def test_click_on_a_heading_sorts_and_second_click_reverses(page: Browser) -> None:
     number = heading(page, "best_val_loss")
     button = f"document.querySelector('.finished th:nth-child({number}) button')"
     for direction, reverse in (("ascending", False), ("descending", True)):
@@ -116,7 +116,7 @@ def test_columns_of_numbers_are_sorted_as_numbers(page: Browser) -> None:
         assert keys == sorted(keys), name
 
 
-def test_words_in_the_field_filter(page: Browser) -> None:
+def test_words_in_the_filter_hide_other_rows(page: Browser) -> None:
     bar = "document.querySelector('.finished').parentElement.previousElementSibling"
     field = f"{bar}.querySelector('input')"
     page.run(f"{field}.value = 'H=16 lr=0.3'; {field}.dispatchEvent(new Event('input'))")
@@ -127,7 +127,7 @@ def test_words_in_the_field_filter(page: Browser) -> None:
     assert len(column(page, 1)) == len(GRID)
 
 
-def test_what_could_be_best_is_a_table_to_filter_too(page: Browser, written: Report) -> None:
+def test_table_of_configurations_can_be_filtered(page: Browser, written: Report) -> None:
     facts = json.loads((written.folder / "report.json").read_text())["evidence"]
     field = "document.querySelector('.filter input')"
     page.run(f"{field}.value = 'no'; {field}.dispatchEvent(new Event('input'))")
@@ -137,7 +137,7 @@ def test_what_could_be_best_is_a_table_to_filter_too(page: Browser, written: Rep
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_nothing_runs_out_of_the_page(page: Browser, width: int) -> None:
+def test_nothing_overflows_the_page(page: Browser, width: int) -> None:
     page.size(width)
     page.until(f"innerWidth === {width}")
     assert page.run("document.documentElement.scrollWidth") <= width
@@ -166,7 +166,7 @@ def contrast_of(*colours: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_light_and_dark_can_be_read(page: Browser, scheme: str) -> None:
+def test_text_has_contrast_in_light_and_dark_mode(page: Browser, scheme: str) -> None:
     page.prefer(prefers_color_scheme=scheme)
     for selector in ("h1", ".caption", ".runs th", ".drawing text", "figcaption"):
         assert contrast(page, selector) >= 4.5, selector
@@ -177,7 +177,7 @@ def test_light_and_dark_can_be_read(page: Browser, scheme: str) -> None:
     assert (np.median(pixels) < 60) == (scheme == "dark")
 
 
-def test_it_prints(page: Browser) -> None:
+def test_page_prints(page: Browser) -> None:
     pdf = page.pdf()
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
@@ -188,7 +188,7 @@ def test_it_prints(page: Browser) -> None:
     page.prefer()
 
 
-def test_it_is_whole_without_javascript(browser: Browser, written: Report) -> None:
+def test_page_is_complete_without_javascript(browser: Browser, written: Report) -> None:
     browser.ask("Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.ask("Page.navigate", url=(written.folder / "report.html").as_uri())
@@ -202,7 +202,7 @@ def test_it_is_whole_without_javascript(browser: Browser, written: Report) -> No
         browser.ask("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_a_screen_reader_finds_its_way(page: Browser) -> None:
+def test_screen_reader_finds_headings_and_descriptions(page: Browser) -> None:
     tree = page.ask("Accessibility.getFullAXTree")["nodes"]
     roles: dict[str, list[str]] = {}
     for node in tree:
@@ -217,7 +217,7 @@ def test_a_screen_reader_finds_its_way(page: Browser) -> None:
 
 
 @pytest.mark.skipif("CIFAR10_DIR" not in os.environ, reason="CIFAR10_DIR is not set")
-def test_a_report_of_colour_images_is_drawn(browser: Browser, store: Store, tmp_path: Path) -> None:
+def test_report_of_colour_images_is_drawn(browser: Browser, store: Store, tmp_path: Path) -> None:
     data = DataConfig("cifar10", os.environ["CIFAR10_DIR"], None, {})
     jobs = [
         {"learning_rate": lr, "num_epochs": 1, "weight_std": 0.01, "batch_size": 200}
@@ -268,7 +268,7 @@ def ui(store: Store, written: Report) -> Iterator[str]:
     process.wait()
 
 
-def test_the_ui_shows_the_sweep_its_jobs_and_the_champion(
+def test_mlflow_ui_shows_the_sweep_its_jobs_and_the_champion(
     browser: Browser, ui: str, store: Store, sweep: Sweep, written: Report
 ) -> None:
     assert written.best is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import re
 import subprocess
@@ -17,18 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
 
 from pipeline.analysis import evaluation
-from pipeline.analysis.heatmap import GRID, make_heatmaps
-from pipeline.analysis.intervals import wilson
-from pipeline.analysis.runs import rank
+from pipeline.analysis.heatmap import GRID
 from pipeline.data.load import load_test
 from pipeline.nn.model import Params, predict
 from pipeline.paths import ROOT
+from pipeline.report import load
 from pipeline.report.__main__ import main
-from pipeline.report.charts.images import draw_weights
-from pipeline.report.formatting import axis, duration, percent, points, show
+from pipeline.report.formatting import percent, points, show
 from pipeline.report.write import Report, ReportError, write_report
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Point, Sweep
@@ -99,7 +95,7 @@ def page(written: Report) -> Page:
     return Page((written.folder / "report.html").read_text())
 
 
-def test_json_names_the_best_model_and_how_sure_that_is(
+def test_json_names_the_best_model_with_its_interval(
     facts: dict[str, Any], store: Store, swept: Sweep
 ) -> None:
     runs = queries.sweep_runs(store, swept)
@@ -119,7 +115,7 @@ def test_json_names_the_best_model_and_how_sure_that_is(
     assert facts["shared"]["num_epochs"] == 3
 
 
-def test_json_lists_every_run_and_apart_what_diverged_or_failed(
+def test_json_lists_every_run_and_separately_diverged_and_failed_ones(
     facts: dict[str, Any],
 ) -> None:
     assert [run["outcome"] for run in facts["runs"][:4]] == ["finished"] * 4
@@ -134,7 +130,7 @@ def test_json_lists_every_run_and_apart_what_diverged_or_failed(
     assert facts["unfinished"] == []
 
 
-def test_the_test_accuracy_is_that_of_the_stored_weights(
+def test_test_accuracy_is_the_one_of_the_stored_weights(
     facts: dict[str, Any], store: Store, tmp_path: Path
 ) -> None:
     path = store.download_artifact(facts["best"]["run_id"], "weights.npz", tmp_path)
@@ -145,7 +141,7 @@ def test_the_test_accuracy_is_that_of_the_stored_weights(
     assert facts["best"]["test_acc"] == (predict(params, X)[0] == y).mean()
 
 
-def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -> None:
+def test_csv_and_markdown_agree_with_json(written: Report, facts: dict[str, Any]) -> None:
     table = pd.read_csv(written.folder / "report.csv")
     assert list(table.columns) == list(facts["runs"][0])
     for row, run in zip(table.to_dict("records"), facts["runs"], strict=True):
@@ -165,7 +161,7 @@ def test_csv_and_markdown_say_the_same(written: Report, facts: dict[str, Any]) -
     assert f"- Dead hidden units: {measured['dead_units'] or 'none'} of 16" in text
 
 
-def test_every_format_says_which_configurations_could_be_the_best(
+def test_every_format_states_which_configurations_could_be_the_best(
     written: Report, facts: dict[str, Any], page: Page
 ) -> None:
     evidence = facts["evidence"]
@@ -186,7 +182,7 @@ def test_every_format_says_which_configurations_could_be_the_best(
         assert label in page.text
 
 
-def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
+def test_page_opens_with_the_answer(written: Report, page: Page) -> None:
     assert written.best is not None
     lines = [line.strip() for line in page.text.splitlines() if line.strip()]
     start = lines.index("Best model: H=16, λ=1e-4, lr=1")
@@ -194,7 +190,7 @@ def test_the_page_opens_with_the_answer(written: Report, page: Page) -> None:
     assert lines[start + 2].startswith(f"Test accuracy: {percent(written.best.test_acc or 0)} (95")
 
 
-def test_the_page_needs_nothing_but_itself(page: Page) -> None:
+def test_page_loads_no_other_resource(page: Page) -> None:
     assert not {"link", "iframe", "object", "base"} & set(page.tags)
     assert page.tags.count("script") == 1
     assert not [name for name, _ in page.attributes if name.startswith("on")]
@@ -208,7 +204,7 @@ def test_the_page_needs_nothing_but_itself(page: Page) -> None:
     assert ("content", f"{policy} 'sha256-{digest}'") in page.attributes
 
 
-def test_the_page_is_well_formed_and_described(page: Page) -> None:
+def test_page_is_well_formed_and_its_charts_are_described(page: Page) -> None:
     assert page.open == []
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
@@ -219,7 +215,7 @@ def test_the_page_is_well_formed_and_described(page: Page) -> None:
     assert any("Loss by epoch" in (value or "") for value in named)
 
 
-def test_the_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
+def test_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
     for run in facts["runs"]:
         assert run["name"] in page.text
     for run in facts["runs"][:4]:
@@ -228,7 +224,7 @@ def test_the_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
     assert facts["failed"][0]["error"] in page.text
 
 
-def test_markup_of_runs_stays_text(written: Report, page: Page) -> None:
+def test_markup_in_runs_is_shown_as_text(written: Report, page: Page) -> None:
     # The sweep's command, a run's value, its error, and a run's name hold it.
     assert page.text.count(MARKUP) >= 4
     assert (written.folder / "report.html").read_text().count("<script") == 1  # its own
@@ -239,7 +235,7 @@ def test_markup_of_runs_stays_text(written: Report, page: Page) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
-def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
+def test_second_report_has_equal_bytes_and_does_not_read_the_test_split(
     store: Store, written: Report, swept: Sweep, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
@@ -256,7 +252,7 @@ def test_written_again_the_bytes_are_the_same_and_the_test_split_stays_closed(
     assert [metric.value for metric in history] == [written.best.test_acc]
 
 
-def test_the_report_is_an_artifact_of_the_sweep(
+def test_report_is_an_artifact_of_the_sweep(
     store: Store, written: Report, swept: Sweep, tmp_path: Path
 ) -> None:
     for path in written.folder.iterdir():
@@ -264,7 +260,7 @@ def test_the_report_is_an_artifact_of_the_sweep(
         assert copy.read_bytes() == path.read_bytes()
 
 
-def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
+def test_mlflow_shows_the_answer_and_tags_the_chosen_run(
     store: Store, written: Report, swept: Sweep
 ) -> None:
     note = store.client.get_run(swept.run_id).data.tags["mlflow.note.content"]
@@ -278,7 +274,7 @@ def test_the_ui_shows_the_answer_with_the_sweep_and_tags_the_chosen_run(
     assert list(runs[runs["tags.chosen"] == swept.name]["run_id"]) == [written.best.run_id]
 
 
-def test_before_all_jobs_have_ended_the_test_split_stays_closed(
+def test_test_split_is_not_read_before_all_jobs_have_ended(
     store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = train_sweep(store, folder, "cut short", {})
@@ -295,7 +291,7 @@ def test_before_all_jobs_have_ended_the_test_split_stays_closed(
     assert f"{again}: {sweep.command}" in facts["notes"]
 
 
-def test_test_images_that_have_moved_are_a_reason_not_an_error(
+def test_missing_test_images_are_a_reason_in_the_report(
     store: Store, folder: Path, tmp_path: Path
 ) -> None:
     sweep = train_sweep(store, folder, "moved", {})
@@ -320,7 +316,9 @@ def test_test_images_that_have_moved_are_a_reason_not_an_error(
     assert "<img" not in (report.folder / "report.html").read_text()
 
 
-def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_report_of_a_diverged_sweep_states_the_remedy(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
     train_sweep(store, folder, "div", {"learning_rate": 1e9}, {"learning_rate": 1e10})
     report = write_report(store, queries.find_sweep(store, "div"), tmp_path)
     assert report.best is None
@@ -333,13 +331,13 @@ def test_a_sweep_that_diverged_says_what_to_do(store: Store, folder: Path, tmp_p
     assert len(pd.read_csv(report.folder / "report.csv")) == 2
 
 
-def test_a_sweep_without_jobs_has_a_report_too(store: Store, tmp_path: Path) -> None:
+def test_sweep_without_jobs_has_a_report(store: Store, tmp_path: Path) -> None:
     store.start_sweep(store.ensure_experiment("digits"), "none", "…")
     report = write_report(store, queries.find_sweep(store, "none"), tmp_path)
     assert report.lines[0].startswith("No model to choose (0 jobs)")
 
 
-def test_two_sweeps_side_by_side(
+def test_two_sweeps_are_compared(
     store: Store, swept: Sweep, written: Report, folder: Path, tmp_path: Path
 ) -> None:
     other = train_sweep(store, folder, "weak", {"learning_rate": 0.01}, {"learning_rate": 0.02})
@@ -360,7 +358,7 @@ def test_two_sweeps_side_by_side(
     assert same.verdict == "Both sweeps chose the same run."
 
 
-def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) -> None:
+def test_second_reading_of_the_test_split_is_reported(store: Store, folder: Path) -> None:
     jobs = [{"learning_rate": 0.3, "seed": seed} for seed in (0, 1)]
     sweep = train_sweep(store, folder, "again", *jobs)
     assert "was measured for" not in " ".join(write_report(store, sweep, folder).notes)
@@ -370,7 +368,9 @@ def test_a_test_split_that_was_read_again_is_told(store: Store, folder: Path) ->
     assert "The test accuracy was measured for 2 models of this sweep" in told
 
 
-def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -> None:
+def test_json_has_the_diagnostics_of_the_chosen_model(
+    written: Report, facts: dict[str, Any]
+) -> None:
     measured = facts["diagnostics"]
     confusion = np.array(measured["confusion"])
     assert confusion.sum() == 359
@@ -384,7 +384,19 @@ def test_the_chosen_model_is_looked_at(written: Report, facts: dict[str, Any]) -
     assert facts["evidence"]["configurations"][0]["configuration"] in front
 
 
-def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_report_is_loaded_as_dataframes(
+    store: Store, written: Report, facts: dict[str, Any]
+) -> None:
+    found = load(written.sweep, store.uri)
+    assert found.facts == facts
+    assert facts["schema_version"] == 2
+    assert found.runs["run_id"].iloc[0] == facts["best"]["run_id"]
+    assert found.configurations["group"].tolist()[0] == "chosen"
+    assert set(found.importance["values"]) >= {("hidden_size",), ("learning_rate",)}
+    assert list(found.curves[facts["best"]["run_id"]]["val_acc"].index) == [1, 2, 3]
+
+
+def test_latest_links_to_the_newest_report(store: Store, folder: Path, tmp_path: Path) -> None:
     for name in ("latest", "../x", "y"):
         store.start_sweep(store.ensure_experiment("digits"), name, "…")
         report = write_report(store, queries.find_sweep(store, name), tmp_path)
@@ -394,7 +406,7 @@ def test_latest_is_the_report_written_last(store: Store, folder: Path, tmp_path:
     assert write_report(store, queries.find_sweep(store, None), tmp_path).sweep == "y"
 
 
-def test_an_unknown_sweep_is_one_sentence_of_the_command(store: Store, written: Report) -> None:
+def test_unknown_sweep_gives_one_sentence(store: Store, written: Report) -> None:
     command = ["--sweep", "nowhere", "--tracking-uri", store.uri]
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.report", *command],
@@ -408,15 +420,13 @@ def test_an_unknown_sweep_is_one_sentence_of_the_command(store: Store, written: 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_store_that_does_not_exist_is_not_created(
-    outputs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_store_is_not_created(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"there is no store at .* yet: start a sweep"):
         main([])
     assert not outputs.exists()
 
 
-def test_the_command_prints_the_answer_and_where_the_report_is(
+def test_command_prints_the_answer_and_the_path_of_the_report(
     store: Store, written: Report, outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -432,124 +442,6 @@ def test_the_command_prints_the_answer_and_where_the_report_is(
     assert Path(printed[6].removeprefix("Report: ")).exists()
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, written: Report) -> None:
+def test_unwritable_folder_gives_one_sentence(store: Store, written: Report) -> None:
     with pytest.raises(ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
         write_report(store, queries.find_sweep(store, "s1"), Path("/dev/null"))
-
-
-FIRST = {"best_val_acc": 0.9, "best_val_loss": 0.3, "hidden_size": 64, "outcome": "finished"}
-
-
-@pytest.mark.parametrize(
-    ("second", "chosen"),
-    [
-        ({"best_val_acc": 0.91, "best_val_loss": 9.0, "hidden_size": 512}, 1),
-        ({"best_val_acc": 0.89, "best_val_loss": 0.1, "hidden_size": 8}, 0),
-        ({"best_val_loss": 0.2, "hidden_size": 512}, 1),
-        ({"hidden_size": 9}, 1),  # a number, not a text, which would come after 64
-        ({"hidden_size": 100}, 0),
-        ({}, 0),
-        ({"best_val_acc": 0.99, "outcome": "diverged"}, 0),
-        ({"best_val_acc": 0.99, "outcome": "unfinished"}, 0),
-        ({"best_val_acc": np.nan, "hidden_size": "abc", "outcome": "failed"}, 0),
-    ],
-)
-def test_the_choice_and_its_ties(second: dict[str, Any], chosen: int) -> None:
-    jobs = pd.DataFrame([FIRST, FIRST | second]).assign(job=[0, 1])
-    assert rank(jobs)["job"].iloc[0] == chosen
-    assert rank(jobs[::-1])["job"].iloc[0] == chosen
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "low", "high"),
-    [  # Newcombe (1998), Statistics in Medicine 17:857–872, Table I, method 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_the_interval_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
-    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_a_heatmap_holds_the_best_of_each_cell_and_the_mean_over_seeds() -> None:
-    jobs = pd.DataFrame(
-        [
-            (8, 0, 0.1, 50, 0, "finished", 0.9, 100),  # a lucky seed
-            (8, 0, 0.1, 50, 1, "finished", 0.1, 100),
-            (8, 0, 0.1, 100, 0, "finished", 0.7, 100),
-            (8, 0, 0.1, 100, 0, "diverged", None, 100),
-            (8, 0, 1e9, 100, 0, "diverged", None, 100),
-            (8, 1e-4, 0.1, 100, 0, "finished", 1.0, 100),
-            (16, 0, 0.1, 100, 0, "unfinished", None, 100),
-            ("abc", 0, 0.1, 100, 0, "failed", None, None),
-        ],
-        columns=[*GRID, "batch_size", "seed", "outcome", "best_val_acc", "num_val"],
-    )
-    small, large = make_heatmaps(jobs)
-    assert (small.hidden_size, large.hidden_size) == (8, 16)
-    assert small.learning_rates == [0.1, 1e9]
-    assert [[(c.outcome or "", c.val_acc) for c in row] for _, row in small.rows] == [
-        [("finished", 0.7), ("diverged", None)],
-        [("finished", 1.0), ("", None)],
-    ]
-    assert large.rows[0][1][0].outcome == "unfinished"
-    assert [small.rows[i][1][0].shade for i in (0, 1)] == [0, 1]  # the better one is darker
-
-
-def test_many_searched_values_share_the_cells_of_a_heatmap() -> None:
-    rng = np.random.default_rng(0)
-    rates, accuracies = np.geomspace(0.01, 1, 40), rng.uniform(0.5, 0.9, 40)
-    jobs = pd.DataFrame(
-        {
-            **{"hidden_size": 8, "l2_reg": [0, *rng.uniform(1e-6, 1e-3, 39)]},
-            **{"learning_rate": rates, "outcome": "finished"},
-            **{"best_val_acc": accuracies, "num_val": 100},
-        }
-    )
-    (panel,) = make_heatmaps(jobs, chosen=int(accuracies.argmax()))
-    assert (len(panel.learning_rates), len(panel.rows)) == (8, 6)
-    assert [axis(level) for level in panel.learning_rates[:2]] == ["0.01–0.018", "0.018–0.032"]
-    assert axis(panel.rows[0][0]) == "0"  # apart from all others
-    assert [axis(1024.0), axis(0.0012345)] == ["1024", "0.00123"]
-    (chosen,) = (cell for _, row in panel.rows for cell in row if cell.chosen)
-    assert chosen.val_acc == accuracies.max()
-
-
-def pixels(source: str) -> np.ndarray[Any, Any]:
-    data = base64.b64decode(source.removeprefix("data:image/png;base64,"))
-    return np.asarray(Image.open(io.BytesIO(data)))
-
-
-def test_hidden_units_are_drawn_by_their_norms_each_scaled_by_itself() -> None:
-    small, flat, large = np.array([0, 1, 2, 3]), np.full(4, 0.5), np.array([9, -9, 0, 0])
-    picture = draw_weights(np.stack([small, flat, large], axis=1).astype(float), (2, 2, 1))
-    image = pixels(picture.source)
-    assert image.shape == (5, 5, 4)
-    assert picture.images == 3
-    assert image[:2, :2, 0].tolist() == [[255, 0], [128, 128]]
-    assert image[:2, 3:, 1].tolist() == [[0, 85], [170, 255]]
-    assert image[2, :, 3].tolist() == [0] * 5
-    assert picture.width == picture.height == 560
-
-
-def test_colour_images_and_no_more_than_a_hundred_units() -> None:
-    rng = np.random.default_rng(0)
-    picture = draw_weights(rng.normal(size=(3072, 130)), (32, 32, 3))
-    image = pixels(picture.source)
-    assert picture.images == 100
-    assert image.shape == (329, 329, 4)
-    assert (image[..., 0] != image[..., 1]).any()
-    assert len(picture.source) < 600_000
-
-
-def test_numbers_are_written_as_people_write_them() -> None:
-    assert [show(v) for v in (1e-4, 0.3, 1000, "abc", None)] == ["1e-4", "0.3", "1000", "abc", "–"]
-    assert [percent(v) for v in (0.97216, 1)] == ["97.2 %", "100.0 %"]
-    assert [duration(v) for v in (4.21, 59.97, 200, 7500)] == [
-        "4.2 s",
-        "1 min 0 s",
-        "3 min 20 s",
-        "2 h 5 min",
-    ]

@@ -134,7 +134,7 @@ def page(swept: Path) -> tuple[str, str, str]:
 
 
 class Reader(HTMLParser):
-    """What a browser makes of a page."""
+    """Parses a page as a browser does."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ def draw_history(trials: pd.DataFrame) -> str:
     """Draw the accuracy of each trial of a search, and the best so far as a line.
 
     Args:
-        trials: in their order: job (its number), best_val_acc (of those that finished) and group
+        trials: in their order: job (its number), best_val_acc (of finished trials) and group
             (of GROUPS); the others are short lines at the bottom.
     """
     from matplotlib.ticker import MaxNLocator
@@ -44,11 +44,11 @@ def draw_history(trials: pd.DataFrame) -> str:
 
 
 def draw_costs(configurations: pd.DataFrame, front: pd.DataFrame) -> str:
-    """Draw accuracy against cost, and the line of those that no other beats in both.
+    """Draw accuracy against cost, and the Pareto front as a line.
 
     Args:
         configurations: cost (multiply-adds of a prediction), mean (accuracy) and group (of GROUPS).
-        front: those that no other beats in both, cheapest first.
+        front: the configurations on the Pareto front, cheapest first.
     """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 

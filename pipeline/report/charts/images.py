@@ -1,4 +1,4 @@
-"""Images as PNG: the first layer, and mistakes beside their gradients.
+"""Images as PNG: the first layer, and mistakes with their gradients.
 
 No text that a run chose itself appears in them.
 """
@@ -45,7 +45,7 @@ def draw_images(images: NDArray[np.uint8], width: int) -> Picture:
 
 
 def draw_pair(image: NDArray[np.floating], gradient: NDArray[np.floating], width: int) -> Picture:
-    """An image (height, width, channels) beside the size of the gradient by each of its pixels.
+    """An image (height, width, channels) with the size of the gradient by each of its pixels.
 
     The image is scaled from its darkest to its brightest value, the gradient's absolute value, the
     largest over channels (Simonyan, Vedaldi and Zisserman, 2014), from 0 (black) to its largest.

@@ -1,0 +1,56 @@
+"""Two sweeps side by side."""
+
+from __future__ import annotations
+
+from pipeline.analysis.result import SweepAnalysis, SweepComparison
+from pipeline.report.formatting import show
+from pipeline.report.labels import run_label
+from pipeline.report.sentences import job_counts, test_accuracy, validation_accuracy
+
+
+def verdict(comparison: SweepComparison) -> str:
+    """Which of two sweeps has the better model."""
+    if comparison.same_run:
+        return "Both sweeps chose the same run."
+    if comparison.problem:
+        return f"The chosen models cannot be compared: {comparison.problem}."
+    models = comparison.models
+    if models is None:
+        return "One of the two sweeps has no model to compare."
+    ahead = max(models, key=lambda model: model.difference)
+    test = (
+        f"(same validation images, corrected for the choice among {ahead.num_candidates}, "
+        f"p = {comparison.p_value:.2g})"
+    )
+    if comparison.better is None:
+        return (
+            f"The chosen models cannot be distinguished {test}. To detect a difference of one "
+            f"point, about {ahead.images_for_one_point:,} validation images are needed."
+        )
+    return f"The chosen model of {comparison.better.sweep.name} is better {test}."
+
+
+def side_by_side(comparison: SweepComparison) -> list[tuple[str, str, str]]:
+    """The most important facts of two sweeps: a name, the first sweep, the second sweep."""
+    first, second = _summary(comparison.first), _summary(comparison.second)
+    return [(name, text, second[name]) for name, text in first.items()]
+
+
+def _summary(found: SweepAnalysis) -> dict[str, str]:
+    evidence, chosen = found.evidence, found.chosen
+    tied, important, digest = "–", "–", found.jobs["dataset_digest"].dropna()
+    if evidence is not None:
+        others = len(evidence.confidence.table) - 1
+        tied = f"{len(evidence.confidence.members) - 1} of the other {others} configurations"
+        names = evidence.importance.shares["values"].tolist()
+        important = " × ".join(names[0]) if names else "–"
+    return {
+        "Jobs": job_counts(found),
+        "Best model": run_label(found.jobs.iloc[0], found.jobs) if chosen else "–",
+        "Validation accuracy": validation_accuracy(found) if chosen else "–",
+        "Test accuracy": test_accuracy(found) if chosen else "–",
+        "Cannot be distinguished": tied,
+        "Most important": important,
+        "Dataset digest": show(digest.iloc[0]) if len(digest) else "–",
+        "Command": found.sweep.command,
+    }

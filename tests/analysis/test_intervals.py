@@ -1,0 +1,40 @@
+"""Confidence intervals for an accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.analysis.intervals import Noise, accuracy_interval, wilson
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [  # Newcombe (1998), Statistics in Medicine 17:857–872, Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_interval_is_the_one_of_wilson(hits: int, n: int, low: float, high: float) -> None:
+    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_interval_of_one_model_is_the_one_of_wilson() -> None:
+    hits = np.arange(148)[None] < 15
+    assert accuracy_interval(15 / 148, hits, Noise.none()) == pytest.approx(wilson(15, 148))
+    assert accuracy_interval(1.0, np.ones((1, 20), bool), Noise.none())[1] == 1
+
+
+def test_noise_over_seeds_widens_the_interval() -> None:
+    hits = np.arange(1000)[None] < np.array([[890], [900], [910]])
+    images_only = accuracy_interval(0.9, hits, Noise.none())
+    both = accuracy_interval(0.9, hits, Noise(0.01**2, 16))
+    # The variances add: 0.01² / 3 over seeds, and the one over images.
+    over_images = float(hits.mean(axis=0).var()) / 1000
+    variance = over_images + 0.01**2 / 3
+    df = variance**2 / ((0.01**2 / 3) ** 2 / 16 + over_images**2 / 999)
+    assert 100 < df < 1000
+    assert both[1] - both[0] == pytest.approx(2 * 1.965 * variance**0.5, rel=0.02)
+    assert images_only[0] > both[0] and images_only[1] < both[1]
