@@ -34,7 +34,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import atomic_write
 from pipeline.paths import default_tracking_uri, outputs_dir
 from pipeline.report.write import folder_name
-from pipeline.serving.promotion import model_arrays
+from pipeline.serving.package import model_arrays
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 

@@ -48,8 +48,12 @@ class TwoLayerNet(PythonModel):
         Raises:
             ValueError: a column is missing, or has values of the wrong type.
         """
-        a = self.arrays
         rows = as_rows(model_input) if self.columns is None else self._encode(model_input)
+        return self.classify(rows)
+
+    def classify(self, rows: np.ndarray) -> dict[str, Any]:
+        """Classify rows of raw numbers (n, D); returns the values of `predict`."""
+        a = self.arrays
         X = self._scale(rows)
         S = np.maximum(X @ a["W1"] + a["b1"], 0) @ a["W2"] + a["b2"]
         odds = np.exp((S - S.max(axis=1, keepdims=True)).astype(np.float64))

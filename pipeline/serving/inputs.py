@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,19 @@ from numpy.typing import NDArray
 
 NOT_NUMBERS = "inputs must be nested lists of numbers only"
 FORMS = ("dataframe_records", "dataframe_split")  # of a table, as in MLflow's servers
+MAX_ITEMS = 1000  # images or rows that fit into one body
+MIN_BYTES, MAX_BYTES = 1 << 18, 1 << 22  # Python needs up to 25 times the memory of a JSON text
+PIXEL_BYTES, FLOAT_BYTES, TEXT_BYTES = 8, 26, 60  # of JSON per value
 MAX_CELLS = 10_000_000  # of a table in one request
 
 
 class BadRequestError(Exception):
     """One sentence about a wrong request."""
+
+    def __init__(self, sentence: str, status: int = 400) -> None:
+        """Keep the sentence and the HTTP status of the answer."""
+        super().__init__(sentence)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,15 @@ class InputSpec:
     shape: tuple[int, ...] = ()  # of one item
     largest: int | None = None  # pixel value; None: any number
     columns: tuple[str, ...] = ()  # of a table; (): the input is an array
+
+    @property
+    def max_bytes(self) -> int:
+        """The limit of a body: `MAX_ITEMS` items, but no more than `MAX_BYTES` and at least one."""
+        if self.columns:
+            item = sum(len(name) + TEXT_BYTES for name in self.columns)
+        else:
+            item = math.prod(self.shape) * (FLOAT_BYTES if self.largest is None else PIXEL_BYTES)
+        return max(MIN_BYTES, item * max(1, min(MAX_ITEMS, MAX_BYTES // max(1, item))))
 
     def describe(self) -> dict[str, Any]:
         """Describe the input for GET /."""

@@ -69,7 +69,7 @@ def single_run(store: Store, run_id: str) -> pd.DataFrame:
     """One job's run, in the columns of `sweep_runs`.
 
     Raises:
-        TrackingError: the store holds no such run.
+        TrackingError: the store holds no such run, or the run has been deleted.
     """
     try:
         run = store.client.get_run(run_id)
@@ -80,6 +80,11 @@ def single_run(store: Store, run_id: str) -> pd.DataFrame:
             f"there is no run {run_id!r} in {store.uri}: the page of each run in make ui shows "
             "its ID"
         ) from error
+    if run.info.lifecycle_stage != "active":
+        raise TrackingError(
+            f"run {run_id} has been deleted in MLflow: restore it with "
+            f"{store.command(f'runs restore --run-id {run_id}')}"
+        )
     store.remember_artifacts(run)
     return pd.DataFrame([_as_row(run, job_number(run) or 0)])
 

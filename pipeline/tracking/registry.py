@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 from numpy.typing import NDArray
 
+from pipeline.tracking.entities import SOURCE
 from pipeline.tracking.errors import STORE_ERRORS, TrackingError, reason, translate_errors
 from pipeline.tracking.store import Store
 
@@ -25,7 +26,7 @@ CODE = Path(__file__).parent.parent / "serving" / "champion.py"
 
 
 class Champion(NamedTuple):
-    """The version of a registered model that has the alias `champion`."""
+    """A version of a registered model that has, or is to get, the alias `champion`."""
 
     name: str
     version: str
@@ -43,14 +44,26 @@ class Registry:
 
     @translate_errors("find the champion")
     def champion(self, name: str | None = None) -> Champion | None:
-        """The champion of a registered model; without a name, the latest champion of any."""
+        """The champion of a registered model.
+
+        Without a name, the latest champion whose run belongs to this project.
+        """
         versions = [
             self._client.get_model_version(model.name, model.aliases[ALIAS])
             for model in self._client.search_registered_models()
             if ALIAS in model.aliases and name in (None, model.name)
         ]
-        found = max(versions, key=lambda version: version.creation_timestamp, default=None)
+        versions.sort(key=lambda version: int(version.creation_timestamp), reverse=True)
+        own = (v for v in versions if name is not None or self._is_own(v))
+        found = next(own, None)
         return _as_champion(found) if found else None
+
+    def _is_own(self, version: ModelVersion) -> bool:
+        try:
+            tags = self._client.get_run(str(version.run_id)).data.tags
+        except MlflowException:  # the version has no run, or the run has been deleted for good
+            return False
+        return bool(tags.get(SOURCE[0]) == SOURCE[1])
 
     @translate_errors("register the model")
     def register(
@@ -61,7 +74,7 @@ class Registry:
         example: NDArray[Any] | pd.DataFrame,
         card: str,
     ) -> Champion:
-        """Register the model of a run as a new version, and make this version the champion.
+        """Register the model of a run as a new version; `make_champion` gives it the alias.
 
         Args:
             name: of the registered model, which is created if necessary.
@@ -95,25 +108,44 @@ class Registry:
                 raise
         source = f"{self._store.artifact_uri(run_id)}/model"
         made = self._client.create_model_version(name, source, run_id, description=card)
-        self._client.set_registered_model_alias(name, ALIAS, made.version)
-        self._client.update_registered_model(name, card)
         return _as_champion(made)
 
-    def load(self, champion: Champion) -> Any:
-        """Load the champion as MLflow's pyfunc model.
+    @translate_errors("move the alias of the registered model")
+    def make_champion(self, version: Champion, card: str) -> None:
+        """Move the alias `champion` to a version, and show its card with the registered model."""
+        self._client.set_registered_model_alias(version.name, ALIAS, version.version)
+        self._client.update_registered_model(version.name, card)
+
+    @translate_errors("delete the version of the registered model")
+    def delete(self, version: Champion) -> None:
+        """Delete a version that is not the champion."""
+        self._client.delete_model_version(version.name, version.version)
+
+    def load(self, version: Champion, check: Callable[[Path], None] | None = None) -> Any:
+        """Load a version as MLflow's pyfunc model.
+
+        Args:
+            version: of a registered model.
+            check: raises a `PipelineError` if MLflow must not load the files in the given folder.
+                None: load them, and run their code, whatever it is.
 
         Raises:
             TrackingError: its files cannot be read.
+            PipelineError: `check` has refused the files.
         """
         mlflow.set_tracking_uri(self.uri)
-        address = f"models:/{champion.name}/{champion.version}"
-        try:
-            return mlflow.pyfunc.load_model(address)
-        except STORE_ERRORS as error:
-            raise TrackingError(
-                f"could not load {address} ({reason(error)}): promote a model again with "
-                "python -m pipeline.promote --force"
-            ) from error
+        address = f"models:/{version.name}/{version.version}"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                files = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+                if check is not None:
+                    check(Path(files))
+                return mlflow.pyfunc.load_model(files)
+            except STORE_ERRORS as error:
+                raise TrackingError(
+                    f"could not load {address} ({reason(error)}): its files may have been deleted; "
+                    "replace it with python -m pipeline.promote --force"
+                ) from error
 
 
 def _input_schema(example: NDArray[Any] | pd.DataFrame) -> Schema:

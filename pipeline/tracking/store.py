@@ -90,14 +90,10 @@ class Store:
         if found.lifecycle_stage != "active":
             raise TrackingError(
                 f"the experiment {name!r} has been deleted in MLflow: restore it with "
-                f"{self._restore_command(found.experiment_id)}, or set tracking.experiment to "
-                "another name"
+                f"{self.command(f'experiments restore -x {found.experiment_id}')}, or set "
+                "tracking.experiment to another name"
             )
         return str(found.experiment_id)
-
-    def _restore_command(self, experiment_id: str) -> str:
-        uri = shlex.quote(redact(self.uri))
-        return f"MLFLOW_TRACKING_URI={uri} mlflow experiments restore -x {experiment_id}"
 
     @translate_errors("create the run of the sweep")
     def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
@@ -254,6 +250,10 @@ class Store:
             token = runs.token
             if not token:
                 return
+
+    def command(self, arguments: str) -> str:
+        """A shell command of MLflow on this store."""
+        return f"MLFLOW_TRACKING_URI={shlex.quote(redact(self.uri))} mlflow {arguments}"
 
     def remember_artifacts(self, run: Run) -> None:
         """Save the request that would ask for the location of a run's artifacts."""

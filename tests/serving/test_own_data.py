@@ -142,7 +142,7 @@ def test_wrong_tables_get_one_sentence(table: Any, request_: Any, problem: str) 
 
 def test_infinity_in_a_request_is_refused(table: Any) -> None:
     body = json.dumps({"dataframe_records": [{**ROW, "fare": float("inf")}]})
-    answer = table[3].post(data=body)
+    answer = table[3].post(data=body, headers={"Content-Type": "application/json"})
     assert "column 'fare' contains infinity" in answer.json()["error"]
 
 

@@ -1,0 +1,72 @@
+"""The model card: the description of a registered model for its users (Mitchell et al., 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from pipeline.analysis.intervals import wilson
+from pipeline.config import Hyperparameters, Job
+from pipeline.data.preprocessing import SCALINGS
+from pipeline.data.raw import RawDataset
+from pipeline.report.formatting import percent, show
+
+
+def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
+    """The model card of a run, in Markdown.
+
+    Args:
+        run: a row of `tabulate`.
+        job: the configuration of the run.
+        raw: the dataset of the run.
+    """
+    values = job.hyperparameters
+    low, high = wilson(round(run["best_val_acc"] * run["num_val"]), int(run["num_val"]))
+    test = "not measured" if pd.isna(run["test_acc"]) else percent(run["test_acc"])
+    return "\n".join(
+        [
+            f"**Two-layer network for {job.data.name}**: {values.hidden_size} hidden units (ReLU), "
+            f"softmax, trained in NumPy by {training_method(values)}.",
+            "",
+            f"- Data: {run['num_train']:,} training and {run['num_val']:,} validation rows, "
+            f"digest `{run['dataset_digest']}`; {SCALINGS[raw.scaling]}.",
+            f"- Accuracy: {percent(run['best_val_acc'])} of the validation rows (95 % interval "
+            f"{percent(low)} to {percent(high)}; choosing the best model of a sweep inflates it); "
+            f"test rows: {test}.",
+            f"- Hyperparameters: λ={show(values.l2_reg)}, lr={show(values.learning_rate)}, decay "
+            f"{show(values.learning_rate_decay)}, batch {values.batch_size}, best epoch "
+            f"{run['best_epoch']} of {values.num_epochs}, seed {values.seed}, {values.dtype}.",
+            f"- Input: {_input_of(raw)}. Output: `class` and `probabilities`, in the order "
+            f"{', '.join(raw.classes)}.",
+            "- Limits: the model assigns one of these classes to any input. Its probabilities are "
+            "not calibrated. Inputs that differ from the training data (for images: in size, "
+            "position or brightness) are often classified wrongly.",
+        ]
+    )
+
+
+def training_method(values: Hyperparameters) -> str:
+    """The training method in words: mini-batch SGD, and each extension that a model uses."""
+    used = []
+    if values.momentum:
+        used.append(f"momentum {show(values.momentum)}")
+    if values.dropout:
+        used.append(f"dropout {show(values.dropout)}")
+    if values.flip:
+        used.append("randomly mirrored images")
+    if not used:
+        return "plain mini-batch SGD"
+    *first, last = used
+    return f"mini-batch SGD with {', '.join(first)}{' and ' if first else ''}{last}"
+
+
+def _input_of(raw: RawDataset) -> str:
+    """Describe the input of the registered model."""
+    if raw.encoder is not None:
+        return f"a table with the columns {', '.join(map(str, raw.encoder.examples.columns))}"
+    if raw.scaling == "pixels" and raw.image_shape is not None:
+        shape = ", ".join(map(str, raw.image_shape))
+        return f"images (n, {shape}) of raw pixels, whole numbers from 0 to {raw.largest}"
+    shape = ", ".join(map(str, raw.image_shape or raw.train.rows.shape[1:]))
+    return f"numbers (n, {shape})"
