@@ -30,6 +30,7 @@ from pipeline import shutdown
 from pipeline.config import TrackingConfig, parse_tracking
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.paths import IN_CHECKOUT, default_tracking_uri, outputs_dir
+from pipeline.uris import redact
 
 if TYPE_CHECKING:
     from pipeline.execution.job import JobRun
@@ -289,8 +290,8 @@ _RUNS_PAGE = "#/experiments/{}/runs?workflowType=machine_learning"
 def _ui(uri: str) -> str:
     """How to open the UI of a store."""
     if uri.startswith("http"):
-        return uri.rstrip("/")
+        return redact(uri.rstrip("/"))
     server = "make ui" if IN_CHECKOUT else "pipeline-ui"
     if uri != default_tracking_uri():
-        server = f"pipeline-ui --tracking-uri {shlex.quote(uri)}"
+        server = f"pipeline-ui --tracking-uri {shlex.quote(redact(uri))}"
     return f"{server}, then http://127.0.0.1:5000"

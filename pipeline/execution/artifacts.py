@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from pipeline.nn.history import Checkpoint
+from pipeline.uris import redact
 
 
 def write_artifacts(folder: Path, values: Mapping[str, Any], result: Checkpoint) -> None:
@@ -26,7 +27,7 @@ def write_artifacts(folder: Path, values: Mapping[str, Any], result: Checkpoint)
         OSError: the disk is full.
     """
     text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    (folder / "config.yaml").write_text(redact(text), encoding="utf-8")
     if result.best is not None:
         W1, b1, W2, b2 = (array[0] for array in result.best)
         np.savez(folder / "weights.npz", W1=W1, b1=b1[0], W2=W2, b2=b2[0])

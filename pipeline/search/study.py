@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PipelineError
 from pipeline.files import lock_file
 from pipeline.tracking.provenance import heartbeat_tags, is_dead, provenance
+from pipeline.uris import redact
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -197,8 +198,9 @@ class Study:
             yield
         except (OptunaError, SQLAlchemyError, OSError, ImportError, RuntimeError) as error:
             reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
+            shown, reason = redact(str(self._storage)), redact(reason)
             raise PipelineError(
-                f"the study {self.name} at hydra.sweeper.storage={self._storage} cannot be read or "
+                f"the study {self.name} at hydra.sweeper.storage={shown} cannot be read or "
                 f"written ({reason}): make it available, then rerun the same command"
             ) from error
 

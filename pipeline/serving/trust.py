@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 
 CODE = Path(__file__).parent / "champion.py"
 EARLIER = (  # SHA-256 of champion.py in earlier versions of this project
+    "c8a95bbd8084703aa45fa082047e1c0e744cb04d8c8d15fe630c547359056dba",
     "798f30a8d79781db2ea9b2ea5baa5739fcaf02645a2b60567c3e0e037d4930be",
     "92c0730c2156d34294eb81b25a1d8143733e5b3603b765b4c78bce3d7163998f",
     "9b7ee206a391d25c81199343dfdc8c79b984b77ba7c9344d98edd428821ef4a4",
