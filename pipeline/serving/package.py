@@ -62,7 +62,7 @@ def as_input(rows: NDArray[Any], raw: RawDataset) -> NDArray[Any]:
 def check_accuracy(model: Any, raw: RawDataset, best_val_acc: float) -> None:
     """Check that a registered model reproduces the validation accuracy of its run.
 
-    The batches differ from those of the training, so rows with nearly equal scores may change
+    The batches differ from the batches of the training, so rows with nearly equal scores may change
     their class: 1 row, and 1 more in 1,000, may differ.
 
     Args:

@@ -80,7 +80,7 @@ def load_champion(store: Store, name: str | None, *, trust: bool = False) -> Ser
     except UntrustedModelError as error:
         raise PipelineError(
             f"version {champion.version} of {champion.name} is not served, because {error}: add "
-            "--trust if you trust everybody who can write to the registry"
+            "--trust if you trust all users with write access to the registry"
         ) from error
     arrays = model.unwrap_python_model().arrays
     return Served(
@@ -208,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.serve", description="Serve the champion over HTTP."
     )
-    parser.add_argument("--name", help="registered model (default: that of the latest champion)")
+    parser.add_argument(
+        "--name", help="registered model (default: the one with the latest champion)"
+    )
     parser.add_argument(
         "--host", default=LOCAL[0], help="address to listen on (default: %(default)s)"
     )

@@ -1,7 +1,7 @@
 """Checks that loading a registered model runs no code other than this project's.
 
-MLflow executes the code file of a model when it loads the model. Everybody who can write to the
-registry can register a model with other code.
+MLflow executes the code file of a model when it loads the model. Every user with write access to
+the registry can register a model with other code.
 """
 
 from __future__ import annotations

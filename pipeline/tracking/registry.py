@@ -61,7 +61,7 @@ class Registry:
     def _is_own(self, version: ModelVersion) -> bool:
         try:
             tags = self._client.get_run(str(version.run_id)).data.tags
-        except MlflowException:  # the version has no run, or the run has been deleted for good
+        except MlflowException:  # the version has no run, or its run no longer exists
             return False
         return bool(tags.get(SOURCE[0]) == SOURCE[1])
 
@@ -127,7 +127,7 @@ class Registry:
         Args:
             version: of a registered model.
             check: raises a `PipelineError` if MLflow must not load the files in the given folder.
-                None: load them, and run their code, whatever it is.
+                None: load them without a check, and run their code.
 
         Raises:
             TrackingError: its files cannot be read.

@@ -1,4 +1,4 @@
-"""Buffers what one MLflow run will hold, and writes it in few calls."""
+"""Buffers the metrics, parameters and tags of one MLflow run, and writes them in few calls."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def _upgrade_if_outdated(path: Path) -> None:
 def _skip_flush_per_commit(connection: object, _: object) -> None:
     """Let a commit return before the disk holds it; `flush_to_disk` waits for many at once.
 
-    This is safe in write-ahead mode: a power failure can lose the latest transactions, but never a
-    part of one, nor one before another.
+    This is safe in write-ahead mode: a power failure can lose the latest transactions, but the
+    transactions before them stay complete.
     """
     if isinstance(connection, sqlite3.Connection):
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()

@@ -1,4 +1,4 @@
-"""A sweep on the digits, its champion, and a server of it."""
+"""A sweep on the digits, its champion, and a server of the champion."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Load:
 
 
 def main() -> None:
-    """Send everything at once and print what the server did."""
+    """Send all requests at the same time and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("folder", type=Path)

@@ -1,4 +1,4 @@
-"""Artifacts stay next to the database, wherever the store is and whatever it is called."""
+"""Artifacts stay next to the database after a move, and under any name of the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: created once, found again, read back, and clear about what it cannot do."""
+"""The store is created once, opened again, and returns the runs that were written to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store(uri: str) -> Store:
     return Store(uri)
 
 
-def test_a_sweep_is_read_back_as_it_was_written(store: Store, tmp_path: Path) -> None:
+def test_sweep_and_its_runs_are_read_back_as_written(store: Store, tmp_path: Path) -> None:
     experiment = store.ensure_experiment("a/b 'quoted'")
     assert store.ensure_experiment("a/b 'quoted'") == experiment
     sweep = store.start_sweep(experiment, "s1", "python -m pipeline -m x=1,2")
@@ -62,12 +62,12 @@ def test_a_sweep_is_read_back_as_it_was_written(store: Store, tmp_path: Path) ->
     assert (dataset.name, dataset.digest) == ("digits", "d" * 32)
 
 
-def test_the_ui_opens_an_experiment_as_model_training(store: Store) -> None:
+def test_ui_opens_an_experiment_as_model_training(store: Store) -> None:
     tags = store.client.get_experiment(store.ensure_experiment("kind")).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_more_runs_than_a_page_are_all_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_on_several_pages_are_all_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = store.ensure_experiment("pages")
     sweep = store.start_sweep(experiment, "many", "…")
     for n in range(7):
@@ -79,36 +79,36 @@ def test_more_runs_than_a_page_are_all_read(store: Store, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["nowhere", "it's", 'say "x"', "' OR tags.kind = 'sweep"])
-def test_a_sweep_that_does_not_exist_is_named_with_those_that_do(store: Store, name: str) -> None:
+def test_unknown_sweep_is_an_error_that_lists_the_latest_sweeps(store: Store, name: str) -> None:
     store.start_sweep(store.ensure_experiment("known"), "here", "…")
     with pytest.raises(TrackingError, match=r"the latest are .*here") as caught:
         queries.find_sweep(store, name)
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_without_sweeps_says_how_to_start_one(tmp_path: Path) -> None:
+def test_store_without_sweeps_explains_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="there is no sweep yet"):
         queries.find_sweep(Store(f"sqlite:///{tmp_path}/new.db"))
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/x.db", "ftp://x/y"])
-def test_a_store_that_cannot_be_opened_is_named_in_one_sentence(uri: str) -> None:
+def test_store_that_cannot_be_opened_is_named_in_one_sentence(uri: str) -> None:
     with pytest.raises(TrackingError, match="cannot be opened") as caught:
         Store(uri)
     assert uri in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_store_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
-    path.write_text("these are my notes, not a database, and longer than any header of one\n" * 9)
+    path.write_text("these are my notes, not a database; the text is longer than a header\n" * 9)
     before = path.read_bytes()
     with pytest.raises(TrackingError, match="cannot be opened"):
         Store(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
-def test_processes_that_create_a_store_at_once_all_find_it_whole(tmp_path: Path) -> None:
+def test_processes_that_create_a_store_at_the_same_time_all_open_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "mlflow.db.new").write_bytes(b"of a killed process")
@@ -124,10 +124,10 @@ def test_processes_that_create_a_store_at_once_all_find_it_whole(tmp_path: Path)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_runs_that_a_server_made_twice_are_deleted(
+def test_runs_that_a_server_created_twice_are_deleted(
     place: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an answer that got lost: the same request, made again by MLflow's client."""
+    """MLflow's client repeats a request whose answer was lost."""
     store, sweep = place.store, place.sweep
     assert sweep is not None
     store.start_sweep(place.experiment_id, sweep.name, "…")
@@ -137,7 +137,7 @@ def test_runs_that_a_server_made_twice_are_deleted(
     store.end_run(twins[1], "FINISHED")
     cleanup.delete_duplicate_runs(store, sweep)
     jobs = list(store.search("tags.kind = 'job'", place.experiment_id))
-    assert len(jobs) == 3  # sqlite loses no answers: nobody looks
+    assert len(jobs) == 3  # sqlite loses no answers, so no run is deleted
     monkeypatch.setattr(store, "uri", "http://127.0.0.1")
     cleanup.delete_duplicate_runs(store, sweep)
     assert list(queries.sweep_runs(store, sweep)["run_id"]) == twins[1:]
