@@ -1,4 +1,4 @@
-"""python -m torture [--seed N] [--quick] [--only NAME]: do harm to sweeps, and see what holds."""
+"""python -m tests.torture [--seed N] [--quick] [--only NAME]: disturb sweeps, check the results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SECTIONS = [
 
 def main() -> None:
     """Do all trials, write docs/reliability.md, and exit with 1 if one has not held."""
-    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of every point (default: 0)")
     parser.add_argument("--quick", action="store_true", help="few trials, and no page is written")
     parser.add_argument("--minutes", type=float, default=15, help="for all of it (default: 15)")

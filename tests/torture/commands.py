@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from pipeline.tracking.sqlite import open_database
 from tests.torture.command import run
 from tests.torture.lab import Lab, no_traceback
 from tests.torture.trials import Kind, Outcome, Spot
@@ -124,6 +125,7 @@ def bad_command(lab: Lab, spot: Spot) -> Outcome:
     outputs = spot.folder / "outputs"
     shutil.copytree(lab.finished, outputs, symlinks=True)
     _odd_files(spot.folder)
+    open_database(f"sqlite:///{outputs}/mlflow.db")  # the artifacts have moved
     before = _rows(outputs / "mlflow.db"), _files(outputs)
     arguments = text.format(here=spot.folder).split()
     module = arguments.pop(0) if arguments[0] == REPORT else "pipeline"
