@@ -32,6 +32,7 @@ class Block(NamedTuple):
     models: slice
     rows: slice
     number: int  # 0, 1, … among the blocks of the same models
+    has_penalty: bool  # whether λ > 0 for some of the models
 
 
 class Tile:
@@ -47,14 +48,15 @@ class Tile:
         self.weights, self.velocity, self.rates = weights, velocity, rates
         K, D, w = weights.W1.shape
         size = rows_per_block(w)
-        self._starts = range(0, D, size)
-        self._models_per_block = max(1, BLOCK_SIZE // (D * w)) if size >= D else 1
+        starts = range(0, D, size)
+        group = max(1, BLOCK_SIZE // (D * w)) if size >= D else 1  # models of a block
+        self._has_penalty = bool(rates.has_penalty.any())
         self.blocks = [
-            Block(slice(k, k + self._models_per_block), slice(start, start + size), number)
-            for k in range(0, K, self._models_per_block)
-            for number, start in enumerate(self._starts)
+            Block(models, slice(start, start + size), number, bool(rates.has_penalty[models].any()))
+            for models in (slice(k, k + group) for k in range(0, K, group))
+            for number, start in enumerate(starts)
         ]
-        self._norms = np.zeros((len(self._starts), K), weights.W1.dtype)  # ΣW1² of each block
+        self._norms = np.zeros((len(starts), K), weights.W1.dtype)  # ΣW1² of each block
         with np.errstate(all="ignore"):
             for block in self.blocks:
                 self._update_norm(block)
@@ -111,16 +113,16 @@ class Tile:
 
     def _update_block(self, block: Block, X: Array, dH0: Array, work: Workspace) -> None:
         """Update a block of W1, and its sum of squares."""
-        models, rows, number = block
+        models, rows, number, has_penalty = block
         W, dH0 = self.weights.W1[models, rows], dH0[models]
         if self.velocity is None:
             dW = np.matmul(X.T[rows], dH0, out=work.grad.array(*W.shape))
-            self._step(W, None, dW, models)
+            self._step(W, None, dW, models, has_penalty)
         else:  # one product for all blocks of a model: a part of it could differ in the last bits
             whole = work.grad.array(len(W), X.shape[1], W.shape[2])
             if number == 0:
                 np.matmul(X.T, dH0, out=whole)
-            self._step(W, self.velocity.W1[models, rows], whole[:, rows], models)
+            self._step(W, self.velocity.W1[models, rows], whole[:, rows], models, has_penalty)
         self._update_norm(block)
 
     def update_others(self, H: Array, dH0: Array, dS: Array, work: Workspace) -> None:
@@ -129,16 +131,16 @@ class Tile:
         dW2 = np.matmul(H.swapaxes(1, 2), dS, out=work.grad.array(*W2.shape))
         db1 = model.sum_over_images(dH0)
         if self.velocity is None:
-            self._step(W2, None, dW2, slice(None))
+            self._step(W2, None, dW2, slice(None), self._has_penalty)
             b1 -= db1
         else:
             _, v, v2 = self.velocity
-            self._step(W2, v2, dW2, slice(None))
+            self._step(W2, v2, dW2, slice(None), self._has_penalty)
             v *= self.rates.momentum
             v -= db1
             b1 += v
 
-    def _step(self, W: Array, v: Array | None, dW: Array, models: slice) -> None:
+    def _step(self, W: Array, v: Array | None, dW: Array, models: slice, has_penalty: bool) -> None:
         """Take a step of SGD with an array of weights.
 
         W ← W − η (dW + 2λ W). With momentum: v ← μ v − η (dW + 2λ W), W ← W + v.
@@ -148,23 +150,22 @@ class Tile:
             v: their velocity.
             dW: η times the gradient of the data loss; overwritten.
             models: the models.
+            has_penalty: whether λ > 0 for some of the models.
         """
-        has_penalty = self.rates.has_penalty[models].any()
-        l2_step = self.rates.l2_step[models]
         if v is None:
             if has_penalty:
-                W *= 1 - l2_step
+                W *= 1 - self.rates.l2_step[models]
             W -= dW
             return
         v *= self.rates.momentum[models]
         v -= dW
         if has_penalty:
-            v -= np.multiply(W, l2_step, out=dW)
+            v -= np.multiply(W, self.rates.l2_step[models], out=dW)
         W += v
 
     def _update_norm(self, block: Block) -> None:
         """Compute ΣW1² of a block. Models without a penalty do not need it."""
-        if self.rates.has_penalty[block.models].any():
+        if block.has_penalty:
             W = self.weights.W1[block.models, block.rows]
             self._norms[block.number, block.models] = model.sum_of_squares(W)
 
