@@ -1,4 +1,4 @@
-"""The command `python -m pipeline`: signals, then the Hydra app."""
+"""The command `python -m pipeline`: streams and signals, then the Hydra app."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import gc
 import signal
 import sys
 
-
-def main() -> None:
-    """Run the app in a session and exit with its code."""
+if __name__ == "__main__":
     # Ctrl-C while the libraries load ends the process without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Importing creates about 500,000 permanent objects. Scanning them for garbage takes a second.
     gc.set_threshold(100_000)
+
+from pipeline.streams import make_robust
+
+
+def main() -> None:
+    """Run the app in a session and exit with its code."""
+    make_robust()
+
     from pipeline.app import app
     from pipeline.session import Session
 

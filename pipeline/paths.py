@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pipeline.errors import ConfigError
 from pipeline.uris import sqlite_uri
+
+START_DIR = Path.cwd()  # with hydra.job.chdir=true, a job has another working directory
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -21,9 +24,17 @@ def outputs_dir() -> Path:
 
     It is $PIPELINE_OUTPUTS if that is set, else outputs/ in the checkout, else outputs/ in the
     current directory.
+
+    Raises:
+        ConfigError: the path contains "${", which Hydra would replace.
     """
     default = ROOT / "outputs" if IN_CHECKOUT else Path("outputs")
-    return Path(os.environ.get("PIPELINE_OUTPUTS") or default).resolve()
+    path = Path(os.environ.get("PIPELINE_OUTPUTS") or default).resolve()
+    if "${" in str(path):
+        raise ConfigError(
+            f"PIPELINE_OUTPUTS={path} contains ${{, which Hydra replaces: choose another folder"
+        )
+    return path
 
 
 def checkpoints_dir() -> Path:
@@ -32,5 +43,5 @@ def checkpoints_dir() -> Path:
 
 
 def default_tracking_uri() -> str:
-    """The sqlite store in `outputs_dir()`, the same from any working directory."""
-    return sqlite_uri(outputs_dir() / "mlflow.db")
+    """The MLflow store: $MLFLOW_TRACKING_URI if that is set, else a database in `outputs_dir()`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(outputs_dir() / "mlflow.db")

@@ -12,24 +12,27 @@ where the session of this process can be found.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import pipeline.resolvers  # noqa: F401 (registers the interpolations of conf/)
 from pipeline import shutdown
-from pipeline.config import TrackingConfig, parse_tracking
-from pipeline.errors import ConfigError, PipelineError
-from pipeline.paths import IN_CHECKOUT, default_tracking_uri, outputs_dir
+from pipeline.checks import check_single_run, check_swept_keys
+from pipeline.config import TrackingConfig, parse_job, parse_tracking
+from pipeline.errors import PipelineError
+from pipeline.paths import IN_CHECKOUT, START_DIR, default_tracking_uri, outputs_dir
 from pipeline.uris import redact
 
 if TYPE_CHECKING:
@@ -37,6 +40,13 @@ if TYPE_CHECKING:
     from pipeline.execution.spec import RunContext
     from pipeline.tracking.entities import Sweep
     from pipeline.tracking.store import Store
+
+SWEEPERS = (
+    "hydra_plugins.population.sweeper.GridSweeper",
+    "hydra_plugins.search.sweeper.OptunaSweeper",
+)
+NO_EXPERIMENT = ("experiment=null", "experiment=")
+SWEEP_VARIABLE = "PIPELINE_SWEEP"  # tells the ID of the sweep to workers of Hydra's launchers
 
 _current: Session | None = None
 
@@ -58,13 +68,14 @@ class Session:
         self.arguments = tuple(arguments)
         self.store: Store | None = None  # opened by `start_sweep`
         self.sweep: Sweep | None = None  # the sweep's parent run; None: a single run
+        self._config: DictConfig | None = None  # of the sweep
 
     @property
     def command(self) -> str:
-        """The shell command that started this process."""
+        """The shell command that started this process, without passwords."""
         installed = Path(sys.argv[0]).name == "pipeline"  # the console script
         program = ["pipeline"] if installed else ["python", "-m", "pipeline"]
-        return shlex.join([*program, *self.arguments])
+        return redact(shlex.join([*program, *self.arguments]))
 
     def run(self, app: Callable[[], Any]) -> int:
         """Run the Hydra app; after a sweep, whatever its outcome, write the report.
@@ -78,6 +89,13 @@ class Session:
             if word.startswith("="):  # Hydra answers this with a traceback
                 print(f"{word!r} sets a value without a name: write name{word}", file=sys.stderr)
                 return 1
+        # null is the default. Hydra accepts it in a defaults list, and not on the command line.
+        sys.argv[1:] = [word for word in sys.argv[1:] if word not in NO_EXPERIMENT]
+        try:
+            os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # absolute, for child processes
+        except PipelineError as error:
+            print(error, file=sys.stderr)
+            return 1
         _current = self
         logging.raiseExceptions = False  # a full disk must not print a traceback per log line
         shutdown.install_handlers()
@@ -93,19 +111,36 @@ class Session:
         shutdown.restore_handlers()
         return code
 
-    def start_sweep(self, config: DictConfig) -> None:
-        """Open the store and create the sweep's parent run.
+    def prepare_sweep(self, config: DictConfig) -> None:
+        """Check the values that all jobs of a sweep share. Nothing is written yet.
 
         Raises:
-            PipelineError: a value of `tracking` is wrong or swept, or the store cannot be opened.
+            PipelineError: a value of `tracking` is wrong, or a value is swept that cannot be.
+        """
+        check_swept_keys(config.hydra)
+        tracking_config(config)
+        self._config = config
+
+    def start_sweep(self) -> None:
+        """Open the store and create the sweep's parent run, unless that has been done.
+
+        The sweepers call this after they have checked all jobs, so that a wrong value leaves no
+        run behind.
+
+        Raises:
+            PipelineError: the store cannot be opened.
         """
         from pipeline.tracking import cleanup
 
-        _check_tracking(config.hydra)
-        store, experiment = _open_store(config)
+        if self._config is None or self.sweep is not None:
+            return
+        store, experiment = _open_store(self._config)
+        print(f"MLflow store: {redact(store.uri)}, experiment {experiment}")
         cleanup.kill_orphaned_runs(store)
         experiment_id = store.ensure_experiment(experiment)
-        self.sweep = store.start_sweep(experiment_id, _sweep_name(config.hydra), self.command)
+        name = _unique_name(store, _sweep_name(self._config.hydra))
+        os.environ[SWEEP_VARIABLE] = name
+        self.sweep = store.start_sweep(experiment_id, name, self.command)
         self.store = store
 
     def note_search(self, space: Mapping[str, Mapping[str, Any]]) -> None:
@@ -163,16 +198,35 @@ class Session:
 
 
 class SweepCallback(Callback):
-    """Starts the sweep of the current session before Hydra's sweeper does anything."""
+    """Prepares the sweep of the current session before Hydra's sweeper does anything."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run before it gets a folder; if a value is wrong, exit with one sentence.
+
+        Workers of Hydra's other launchers run the jobs of a sweep, which has been checked.
+        """
+        if current_session() is None:
+            return
+        try:
+            check_single_run(config.hydra)
+            parse_job(job_values(task_part(config)))
+        except (PipelineError, CompactHydraException) as error:
+            sys.exit(str(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Start the sweep; if that is impossible, exit with one sentence."""
+        """Prepare the sweep; if a value is wrong, exit with one sentence.
+
+        This project's sweepers start the sweep when they have checked all jobs. For another
+        sweeper, the sweep starts here.
+        """
         session = current_session()
         if session is None or OmegaConf.select(config, "hydra.launcher.dry_run"):
             return
         try:
             with shutdown.reraise_pending_signal():
-                session.start_sweep(config)
+                session.prepare_sweep(config)
+                if config.hydra.sweeper._target_ not in SWEEPERS:
+                    session.start_sweep()
         except (PipelineError, CompactHydraException) as error:
             sys.exit(str(error))
         except Exception:  # Hydra would print a warning and run the sweep without a store
@@ -198,7 +252,8 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
             cleanup.kill_orphaned_runs(store)
             return RunContext(store, store.ensure_experiment(experiment), None)
         # A worker process of another launcher knows its sweep by name only.
-        sweep = queries.find_sweep(store, _sweep_name(hydra_config))
+        name = os.environ.get(SWEEP_VARIABLE) or _sweep_name(hydra_config)
+        sweep = queries.find_sweep(store, name)
         return RunContext(store, sweep.experiment_id, sweep)
     except PipelineError as error:
         raise CompactHydraException(str(error)) from error
@@ -224,6 +279,39 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
         raise CompactHydraException(" ".join(str(error).split())) from None
 
 
+def task_part(config: DictConfig) -> DictConfig:
+    """A job's configuration without Hydra's own node."""
+    part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.copy_cache(from_config=config, to_config=part)
+    return part
+
+
+def job_values(config: DictConfig) -> dict[str, Any]:
+    """The values of a job, with absolute paths.
+
+    Relative paths count from the directory in which the command started, also where
+    hydra.job.chdir=true gives each job a directory of its own.
+
+    Raises:
+        CompactHydraException: an interpolation cannot be resolved.
+    """
+    values = plain_values(config)
+    for group, key in (("data", "dir"), ("data", "file"), ("tracking", "uri")):
+        texts = values.get(group)
+        if isinstance(texts, dict) and isinstance(texts.get(key), str):
+            texts[key] = _absolute(texts[key])
+    return values
+
+
+def _absolute(location: str) -> str:
+    """A path or the URI of a sqlite file, relative to the directory of the command."""
+    scheme = "sqlite:///" if location.startswith("sqlite:///") else ""
+    path = location.removeprefix(scheme)
+    if not path or path == ":memory:" or (not scheme and ":" in path):
+        return location
+    return scheme + str(START_DIR / path)
+
+
 def tracking_config(config: DictConfig) -> TrackingConfig:
     """The checked group `tracking` of a configuration.
 
@@ -231,7 +319,12 @@ def tracking_config(config: DictConfig) -> TrackingConfig:
         PipelineError: one of its values is wrong.
     """
     group = OmegaConf.select(config, "tracking")
-    return parse_tracking(plain_values(group) if isinstance(group, DictConfig) else group)
+    if not isinstance(group, DictConfig):
+        return parse_tracking(group)
+    values = plain_values(group)
+    if isinstance(values.get("uri"), str):
+        values["uri"] = _absolute(values["uri"])
+    return parse_tracking(values)
 
 
 def _open_store(config: DictConfig) -> tuple[Store, str]:
@@ -251,24 +344,16 @@ def _sweep_name(hydra_config: DictConfig) -> str:
     return Path(hydra_config.sweep.dir).resolve().name
 
 
-def _check_tracking(hydra_config: DictConfig) -> None:
-    """Refuse a sweep over `tracking.*`.
+def _unique_name(store: Store, name: str) -> str:
+    """The ID of a new sweep: the name of its folder, with the time if the store has that ID."""
+    from pipeline.tracking import queries
+    from pipeline.tracking.errors import TrackingError
 
-    Raises:
-        ConfigError: a value of `tracking` is swept.
-    """
-    # Read without resolving: an interpolation in these texts may be invalid.
-    sweeper: Any = OmegaConf.to_container(hydra_config.sweeper)
-    params = sweeper.get("params")
-    texts = [f"{key}={value}" for key, value in params.items()] if isinstance(params, dict) else []
-    texts += cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))
-    about = [text for text in texts if text.lstrip("+").startswith("tracking.")]
-    for override in OverridesParser.create().parse_overrides(about):
-        if override.is_sweep_override():
-            raise ConfigError(
-                f"{override.input_line}: tracking.* cannot be swept, because all jobs of a sweep "
-                f"share one store: give {override.key_or_group} one value"
-            )
+    try:
+        queries.find_sweep(store, name)
+    except TrackingError:
+        return name
+    return f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
 
 
 def _write_report(store: Store, sweep: Sweep) -> bool:

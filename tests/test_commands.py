@@ -20,21 +20,22 @@ CIFAR10 = os.environ.get("CIFAR10_DIR", "")
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A sweep of six jobs: two finish, two diverge and two have an invalid value."""
+    """A sweep of eight jobs: two finish, two diverge and four fail."""
     outputs = tmp_path_factory.mktemp("swept") / "outputs"
-    values = ["hidden_size=16,32,0", "learning_rate=0.3,1e9", "num_epochs=6"]
+    values = ["hidden_size=16,32", "learning_rate=0.3,1e9", "num_epochs=6"]
+    values += ["batch_size=100,2000"]  # 2000 is more than the training set
     return outputs, run(outputs, "-m", *values)
 
 
 def test_report_counts_finished_diverged_and_failed_jobs(swept: tuple[Path, Any]) -> None:
     outputs, done = swept
     assert done.returncode == 1
-    assert "hidden_size must be a whole number of at least 1, not 0" in done.stderr
+    assert "batch_size=2000 is larger than the training set" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     report = report_of(outputs)
-    assert len(report["runs"]) == 6
+    assert len(report["runs"]) == 8
     assert len(report["diverged"]) == 2
-    assert len(report["failed"]) == 2
+    assert len(report["failed"]) == 4
     best = report["best"]
     assert best["values"]["hidden_size"] in (16, 32)
     assert best["values"]["learning_rate"] == 0.3
@@ -50,9 +51,9 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     outputs, _ = swept
     store = store_of(outputs)
     sweep = queries.find_sweep(store)
-    assert sweep.command.startswith("python -m pipeline -m hidden_size=16,32,0")
+    assert sweep.command.startswith("python -m pipeline -m hidden_size=16,32")
     runs = queries.sweep_runs(store, sweep)
-    assert sorted(runs["status"]) == ["FAILED"] * 2 + ["FINISHED"] * 4
+    assert sorted(runs["status"]) == ["FAILED"] * 4 + ["FINISHED"] * 4
     best = runs.loc[runs["metrics.best_val_acc"].idxmax()]
     assert best["tags.outcome"] == "finished"
     assert best["name"].startswith(f"H={best['params.hidden_size']} lr=0.3 λ=1e-4 s0")
@@ -107,7 +108,7 @@ def test_single_run_equals_the_same_job_of_a_sweep(swept: tuple[Path, Any]) -> N
     in_sweep = next(
         path.read_text()
         for path in (outputs / "multirun").glob("*/*/pipeline.log")
-        if "hidden_size=16\n- learning_rate=0.3"
+        if "hidden_size=16\n- learning_rate=0.3\n- num_epochs=6\n- batch_size=100"
         in (path.parent / ".hydra/overrides.yaml").read_text()
     )
 

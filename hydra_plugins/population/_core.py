@@ -13,14 +13,14 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from hydra_plugins.population._compose import Composer
-from hydra_plugins.population._jobs import close_job, open_job, sweep_folder_errors, task_part
+from hydra_plugins.population._jobs import close_job, open_job, sweep_folder_errors
 from pipeline.config import Halving, LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
 from pipeline.execution.run import dry_run, train_jobs
 from pipeline.hydra_compat import job_config, set_job_config
 from pipeline.report.write import load_libraries
-from pipeline.session import plain_values, run_context, tracking_config
+from pipeline.session import job_values, plain_values, run_context, task_part, tracking_config
 from pipeline.shutdown import reraise_pending_signal
 
 if TYPE_CHECKING:
@@ -39,12 +39,16 @@ def launch(
     hydra_config = launcher.config.hydra
     configure_log(hydra_config.hydra_logging, hydra_config.verbose)
     composer = Composer(launcher.hydra_context.config_loader, launcher.config)
-    configs = [composer.compose(overrides) for overrides in job_overrides]
+    checked = launcher.composed
+    configs = [
+        checked.pop(key) if (key := tuple(overrides)) in checked else composer.compose(overrides)
+        for overrides in job_overrides
+    ]
     with one_sentence():
         values = launcher_config(launcher)
         backend = create_backend(values, tracking_config(launcher.config).uri)
         if values.dry_run:
-            jobs = [parse_job(plain_values(task_part(config))) for config in configs]
+            jobs = [parse_job(job_values(task_part(config))) for config in configs]
             print(*dry_run(jobs, backend.resources, values.halving_rule), sep="\n")
             return []
         with backend:

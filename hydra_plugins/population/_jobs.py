@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import JobSpec
 from pipeline.hydra_compat import represent_str, set_job_config
-from pipeline.session import job_return_value, plain_values
+from pipeline.session import job_return_value, job_values, task_part
+from pipeline.uris import redact
 
 
 def open_job(
@@ -49,7 +50,7 @@ def open_job(
         _save(config.hydra, saved / "hydra.yaml", key="hydra")
         _save(config.hydra.overrides.task, saved / "overrides.yaml")
     context.callbacks.on_job_start(config=config, task_function=task_function)
-    return JobSpec(number, plain_values(task_config), folder, _job_log(config)), job_return
+    return JobSpec(number, job_values(task_config), folder, _job_log(config)), job_return
 
 
 def close_job(
@@ -63,13 +64,6 @@ def close_job(
         job_return.status = JobStatus.FAILED
         job_return.return_value = CompactHydraException(str(run.error))
     context.callbacks.on_job_end(config=config, job_return=job_return)
-
-
-def task_part(config: DictConfig) -> DictConfig:
-    """A job's configuration without Hydra's own node."""
-    part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    OmegaConf.copy_cache(from_config=config, to_config=part)
-    return part
 
 
 @contextmanager
@@ -107,7 +101,7 @@ def _save(config: DictConfig, path: Path, key: str | None = None) -> None:
         sort_keys=False,
         Dumper=_Dumper,
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(redact(text), encoding="utf-8")
 
 
 def _job_log(config: DictConfig) -> logging.Logger:

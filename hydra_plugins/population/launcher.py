@@ -33,6 +33,7 @@ class PopulationLauncher(Launcher):
         self.max_memory = max_memory
         self.halving = halving
         self.dry_run = dry_run
+        self.composed: dict[tuple[str, ...], DictConfig] = {}  # by overrides, from the sweeper
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -1,4 +1,4 @@
-"""Hydra's grid sweeper, which leaves the composing of jobs to the population launcher."""
+"""Hydra's grid sweeper, which checks all jobs first and skips repeated ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from hydra.errors import CompactHydraException
 
-from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.hydra_compat import BasicSweeper
 
 
@@ -21,30 +19,24 @@ class GridSweeper(BasicSweeper):
         Raises:
             CompactHydraException: a value or an override is wrong, or a folder cannot be written.
         """
-        from hydra_plugins.population._jobs import sweep_folder_errors
+        from hydra_plugins.population._grid import check_jobs, one_sentence, sweep_folder_errors
 
-        with sweep_folder_errors():
+        with sweep_folder_errors(), one_sentence():
+            check_jobs(self, arguments)
             return super().sweep(arguments)
 
     @staticmethod
     def split_arguments(
         overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """All jobs, in batches.
+        """All different jobs, in batches.
 
         Raises:
             CompactHydraException: an interval is not a list of values.
         """
-        for override in overrides:
-            if override.is_interval_sweep():
-                raise CompactHydraException(
-                    f"{override.input_line}: a grid needs a list of values or a range(…); to "
-                    "search an interval, use hydra/sweeper=optuna"
-                )
-        batches: list[list[list[str]]] = BasicSweeper.split_arguments(overrides, max_batch_size)
-        return batches
+        from hydra_plugins.population._grid import split
+
+        return split(overrides, max_batch_size)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every job to find errors early, unless the launcher does so anyway."""
-        if not isinstance(self.launcher, PopulationLauncher):
-            super().validate_batch_is_legal(batch)
+        """Do nothing: `sweep` has composed and checked every job."""

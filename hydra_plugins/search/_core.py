@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from hydra_plugins.population._core import one_sentence
-from hydra_plugins.population._jobs import sweep_folder_errors, task_part
+from hydra_plugins.population._compose import Composer
+from hydra_plugins.population._core import launcher_config, one_sentence
+from hydra_plugins.population._jobs import sweep_folder_errors
+from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._space import split
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
 from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.sampling import Search
-from pipeline.search.space import as_overrides, bounds
+from pipeline.search.space import as_overrides, bounds, extremes
 from pipeline.search.study import Study
-from pipeline.session import current_session, plain_values
+from pipeline.session import current_session, job_values, task_part
 
 if TYPE_CHECKING:
     from hydra_plugins.search.sweeper import OptunaSweeper
@@ -89,11 +91,11 @@ def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
 def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[Sequence[JobReturn]]:
     config = sweeper.config
     name = sweeper.study or f"{config.tracking.experiment}-{search.name}"
-    first = [
-        [*fixed, *as_overrides(trial.params)]
-        for trial in Study(search, name, storage=None).next_trials(after=0)
-    ]
-    _check_jobs(sweeper, first)
+    trials = Study(search, name, storage=None).next_trials(after=0)
+    first = [[*fixed, *as_overrides(trial.params)] for trial in trials]
+    _check_jobs(sweeper, search, fixed, trials[0].params)
+    if isinstance(sweeper.launcher, PopulationLauncher):
+        launcher_config(sweeper.launcher)
     if OmegaConf.select(config, "hydra.launcher.dry_run"):
         print(f"the first {len(first)} of {search.count} trials of the study {name}:")
         return [sweeper.launcher.launch(first, initial_job_idx=0)]
@@ -103,6 +105,7 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     study = Study(search, name, sweeper.storage)
     session = current_session()
     if session is not None:
+        session.start_sweep()
         session.note_search(bounds(search.space))
     returns = _train(sweeper, study, fixed)
     best = study.best()
@@ -134,20 +137,15 @@ def _train(sweeper: OptunaSweeper, study: Study, fixed: Sequence[str]) -> list[S
     return returns
 
 
-def _check_jobs(sweeper: OptunaSweeper, jobs: Sequence[Sequence[str]]) -> None:
-    """Refuse a search none of whose first jobs is valid, before the study records it.
+def _check_jobs(
+    sweeper: OptunaSweeper, search: Search, fixed: Sequence[str], first: Mapping[str, Any]
+) -> None:
+    """Check the values that a search can draw: each choice, and both ends of each interval.
 
     Raises:
-        ConfigError: all of these jobs are invalid; it describes the first.
+        ConfigError: a value of a job is wrong.
     """
-    problem: ConfigError | None = None
-    for overrides in jobs:
-        loader = sweeper.hydra_context.config_loader
-        config = loader.load_sweep_config(sweeper.config, list(overrides))
-        try:
-            parse_job(plain_values(task_part(config)))
-            return
-        except ConfigError as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
+    composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
+    jobs = [first, *({**first, key: v} for key, d in search.space.items() for v in extremes(d))]
+    for values in jobs:
+        parse_job(job_values(task_part(composer.compose([*fixed, *as_overrides(values)]))))

@@ -33,6 +33,16 @@ def bounds(space: Mapping[str, BaseDistribution]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def extremes(distribution: BaseDistribution) -> list[Any]:
+    """The choices of a list; the lowest and the highest value of an interval or range."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return [distribution.low, distribution.high]
+
+
 def levels(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
     """All values of each choice and range, for a grid.
 

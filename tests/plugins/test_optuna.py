@@ -35,8 +35,8 @@ from tests.commands import report_of
 
 NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
 LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]
-# hidden_size=0 is invalid, and learning_rate=1e9 diverges.
-MIXED = ["hidden_size=16,8,0", "learning_rate=0.3,1e9", "num_epochs=1"]
+# batch_size=2000 is more than the training set, and learning_rate=1e9 diverges.
+MIXED = ["hidden_size=16,8", "learning_rate=0.3,1e9", "batch_size=100,2000", "num_epochs=1"]
 SMALL = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=8", "hydra.sweeper.batch_size=4"]
 
 
@@ -254,7 +254,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_killed_search_resumes_its_study(swept: tuple[Path, str]) -> None:
     outputs, said = swept
     assert "Traceback" not in said
-    assert "hidden_size must be a whole number of at least 1, not 0" in said
+    assert "batch_size=2000 is larger than the training set" in said
     report = report_of(outputs)
     assert [run["job"] for run in sorted(report["runs"], key=lambda r: r["job"])] == [*range(8)]
     assert {"finished", "diverged", "failed"} == {run["outcome"] for run in report["runs"]}
@@ -271,7 +271,9 @@ def test_sweep_folder_holds_the_best_values(swept: tuple[Path, str]) -> None:
     best = report_of(outputs)["best"]
     assert yaml.safe_load(path.read_text()) == {
         "name": "optuna",
-        "best_evaluated_params": {k: best["values"][k] for k in ("hidden_size", "learning_rate")},
+        "best_evaluated_params": {
+            k: best["values"][k] for k in ("hidden_size", "learning_rate", "batch_size")
+        },
         "best_evaluated_value": best["val_acc"],
     }
 
@@ -279,7 +281,7 @@ def test_sweep_folder_holds_the_best_values(swept: tuple[Path, str]) -> None:
 def test_store_and_report_describe_the_search(swept: tuple[Path, str]) -> None:
     outputs, _ = swept
     sweep = queries.find_sweep(Store(f"sqlite:///{outputs}/mlflow.db"))
-    assert set(sweep.searched) == {"hidden_size", "learning_rate"}
+    assert set(sweep.searched) == {"hidden_size", "learning_rate", "batch_size"}
     page = (outputs / "reports" / "latest" / "report.html").read_text()
     assert "Validation accuracy of each trial" in page
     assert (outputs / "reports" / "latest" / "history.svg").exists()

@@ -1,0 +1,40 @@
+"""The interpolations that conf/ uses: importing this module registers them with OmegaConf."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pipeline.paths import CONF, default_tracking_uri, outputs_dir
+from pipeline.uris import sqlite_uri
+
+
+def _explained(file: str, prefix: str = "") -> str:
+    """The values of a file in conf/ with their comments, for --help."""
+    text = (CONF / file).read_text(encoding="utf-8").partition("\nhydra:")[0]
+    values = text[text.index("\n\n") :] if file == "config.yaml" else text
+    lines = (line for line in values.splitlines() if "#" in line or line.endswith(":"))
+    return "\n".join(f"  {prefix}{line}".replace("$", "$$") for line in lines if line[0] != "#")
+
+
+def _file_stem(file: str | None, default: str) -> str:
+    """The name of a file without its folder and its suffixes; the default if there is no file."""
+    return Path(file).name.split(".")[0] or default if file else default
+
+
+def _outputs() -> str:
+    """The folder of everything that a command writes."""
+    return str(outputs_dir())
+
+
+def _database(name: str) -> str:
+    """The URI of a sqlite database in the outputs folder."""
+    return sqlite_uri(outputs_dir() / name)
+
+
+OmegaConf.register_new_resolver("explained", _explained, replace=True)
+OmegaConf.register_new_resolver("file_stem", _file_stem, replace=True)
+OmegaConf.register_new_resolver("outputs", _outputs, replace=True)
+OmegaConf.register_new_resolver("database", _database, replace=True)
+OmegaConf.register_new_resolver("default_tracking_uri", default_tracking_uri, replace=True)
