@@ -1,4 +1,4 @@
-"""A small seeded part of `make torture`, and whether its second reading of a store sees harm."""
+"""A small part of `make torture`, and its detection of damaged stores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SWEEP = ("-m", "hidden_size=8,16", "l2_reg=1e-4,3.5", "learning_rate=0.3")
 SHORT = ("learning_rate_decay=0.999", "batch_size=20", "num_epochs=20")
 TWICE = """INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)
 SELECT key, value, timestamp + 1, run_uuid, step, is_nan FROM metrics WHERE step = 2"""
-SEED = 589  # it kills twice in a row, and its points lie in the middle of the training
+SEED = 589  # it kills twice in a row, during the training
 PART = {"kill": 1, "term": 1, "damage": 4, "command": 4}
 
 

@@ -1,4 +1,4 @@
-"""`make cluster-demo`: a sweep on a real small cluster on 127.0.0.1, while parts of it are killed.
+"""`make cluster-demo`: a sweep on a small cluster on 127.0.0.1, whose parts are killed.
 
-The parts are those of a large one: PostgreSQL behind `mlflow server`, a Dask scheduler, workers.
+It has the parts of a large cluster: PostgreSQL, `mlflow server`, a Dask scheduler and workers.
 """

@@ -1,4 +1,4 @@
-"""python -m demo [--seed N] [--kills N] [--all] [--only NAME]: a sweep on a small real cluster."""
+"""python -m examples.cluster [--seed N] [--kills N] [--all]: a sweep on a small real cluster."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LONG = ("learning_rate_decay=0.999", "batch_size=20", "num_epochs=100")
 
 
 def main() -> None:
-    """Do the trials, print a table, and exit with 1 if one has not held."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    """Run the trials, print a table, and exit with 1 if one has failed."""
+    parser = argparse.ArgumentParser(prog="python -m examples.cluster", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of every point (default: 0)")
     parser.add_argument("--kills", type=int, default=1, help="sweeps with a kill (default: 1)")
     parser.add_argument("--all", action="store_true", help="more than calm and kill")
     parser.add_argument("--only", default="", metavar="NAME", help="a kind, a trial: kill, kill-7")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the servers too
     with tempfile.TemporaryDirectory(prefix="cluster-demo-") as name:
         rows = list(_rows(Path(name), options))
     sys.exit(any(row.failures for row in rows))
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _rows(root: Path, options: argparse.Namespace) -> Iterator[Row]:
     with postgres(root / "postgres") as database:
-        print("PostgreSQL is there; mlflow server creates its tables", flush=True)
+        print("PostgreSQL runs; mlflow server creates its tables", flush=True)
         server = Server(root / "mlflow", mlflow_uri(database))
         try:
             lab = prepare(root, (*SWEEP, *LONG), times=1)
@@ -61,7 +61,7 @@ def _results(lab: Lab) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| What was done | Times | Held | What must hold | Where it struck |"
+    yield "| Disturbance | Trials | Passed | Requirement | When |"
     yield "|---|---|---|---|---|"
     for row in rows:
         if row.done:

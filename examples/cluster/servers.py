@@ -1,4 +1,4 @@
-"""PostgreSQL, a Dask scheduler and workers as processes of their own, on 127.0.0.1 alone."""
+"""PostgreSQL, a Dask scheduler and workers as processes on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 import psycopg2
 
 HOST = "127.0.0.1"
-START = 60.0  # seconds within which a process must be there
-END = 15.0  # likewise within which it must be gone when it is asked to
+START = 60.0  # seconds within which a process must answer
+END = 15.0  # seconds within which a process must end after SIGTERM
 
 
 class Process:
-    """A command under way in a session of its own; what it says goes to a file."""
+    """A command in its own session. Its output goes to a file."""
 
     def __init__(
         self, log: Path, command: list[str], folder: Path, more: Mapping[str, str] | None = None
@@ -41,12 +41,12 @@ class Process:
             )
 
     def kill(self) -> None:
-        """SIGKILL to it and all that it has started, as when the machine dies."""
+        """Send SIGKILL to it and its children, as if the machine had died."""
         self._all(signal.SIGKILL)
         self._process.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ask it to end; kill what is left of it."""
+        """Ask it to end, and kill its remaining processes."""
         if self._process.poll() is None:
             self._process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
@@ -54,10 +54,10 @@ class Process:
         self.kill()
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait until it does its work.
+        """Wait until it is ready.
 
         Raises:
-            RuntimeError: it does not.
+            RuntimeError: it has ended, or is not ready in time.
         """
         until = time.monotonic() + START
         while not ready():
@@ -73,14 +73,14 @@ class Process:
 
 
 def free_port() -> int:
-    """A port that nobody listens to."""
+    """A free port."""
     with socket.socket() as free:
         free.bind((HOST, 0))
         return int(free.getsockname()[1])
 
 
 def listens(port: int) -> bool:
-    """Whether somebody does."""
+    """Whether a process listens on a port."""
     with socket.socket() as client:
         client.settimeout(1)
         return client.connect_ex((HOST, port)) == 0
@@ -96,7 +96,7 @@ def postgres(folder: Path) -> Iterator[str]:
     programs = _programs()
     folder.mkdir()
     user: list[str] = []
-    if os.geteuid() == 0:  # as which it refuses to run
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         names = {entry.pw_name for entry in pwd.getpwall()}
         name = "postgres" if "postgres" in names else "nobody"
         user = ["runuser", "-u", name, "--"]
@@ -116,11 +116,11 @@ def postgres(folder: Path) -> Iterator[str]:
         server.wait_until(lambda: _accepts(uri))
         yield uri
     finally:
-        server.stop(signal.SIGINT)  # at once, whoever is connected
+        server.stop(signal.SIGINT)  # even while clients are connected
 
 
 def mlflow_uri(database: str) -> str:
-    """How MLflow is told of it: SQLAlchemy by itself takes another driver than ours."""
+    """The URI for MLflow, with the driver that this project installs."""
     return database.replace("postgresql:", "postgresql+psycopg2:")
 
 
@@ -132,7 +132,7 @@ def _accepts(uri: str) -> bool:
 
 
 def _programs() -> Path:
-    """The folder of PostgreSQL's programs, which Debian does not have on the path."""
+    """The folder of PostgreSQL's programs, which Debian does not put on the path."""
     installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(installed, key=lambda path: float(path.parts[-3]), default=None)
     found = newest or shutil.which("initdb")
@@ -173,7 +173,7 @@ class Cluster:
         return worker
 
     def end(self) -> None:
-        """Kill all of it."""
+        """Kill the scheduler and all workers."""
         for process in (*self.workers, self.scheduler):
             process.kill()
 

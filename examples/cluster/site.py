@@ -1,4 +1,4 @@
-"""What the trials share: the servers, the sweep and its results on one machine alone."""
+"""The servers, the sweep, and its results on one machine, which all trials share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.torture.lab import Lab, not_well
 from tests.torture.results import Run, jobs_of, report_problems, runs_in, unlike
 from tests.torture.trials import Outcome, Spot
 
-PATIENCE = 120.0  # seconds within which a sweep must be in training
+PATIENCE = 120.0  # seconds within which a sweep must train
 STATES = """SELECT status FROM runs JOIN tags USING (run_uuid) JOIN experiments
 USING (experiment_id) WHERE experiments.name = %s AND tags.key = 'job'"""
 
 
 @dataclass(frozen=True)
 class Site:
-    """The servers that outlive a trial, and what a sweep must come to."""
+    """The servers that all trials use, and the expected results."""
 
     lab: Lab
     database: str  # the URI of PostgreSQL
@@ -80,7 +80,7 @@ class Site:
             return [run for run in runs_in(store) if run.tags.get("sweep") in names]
 
     def end(self, spot: Spot, command: Command, point: str, kind: str, *said: str) -> Outcome:
-        """Wait for the end; all must be as on one machine, and be said what should be."""
+        """Wait for the end; compare the results with one machine, and check the messages."""
         ended = command.end()
         found = [*not_well(ended), *self.unlike(spot)]
         found += [
@@ -91,7 +91,7 @@ class Site:
         return Outcome(f"{point}{again}, {ended.seconds:.0f} s in all", found, [kind])
 
     def unlike(self, spot: Spot) -> Iterator[str]:
-        """What is not as on one machine."""
+        """The differences from the results on one machine."""
         yield from unlike(self.runs(spot), self.lab.reference, self.served)
         report = spot.folder / "outputs" / "reports" / "latest" / "report.json"
         yield from report_problems(report, self.lab.reference)

@@ -1,4 +1,4 @@
-"""python -m demo.throughput [--runs N] [--clients N]: what a run costs at MLflow on PostgreSQL."""
+"""The time of a run with MLflow on PostgreSQL: python -m examples.cluster.throughput [--runs N]."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FROM pg_stat_user_tables ORDER BY 2 DESC LIMIT 4"""
 
 
 def client(url: str, runs: int) -> float:
-    """Log runs as a job of a sweep does that is done at once; returns the seconds of it."""
+    """Log runs as a job of a sweep does that is done at once; returns the seconds."""
     store = Store(url)
     sweep = store.start_sweep(store.ensure_experiment("throughput"), f"{time.time_ns()}", "…")
     params = {f"param_{i}": "0.001" for i in range(10)}

@@ -1,4 +1,4 @@
-"""What is done to the cluster while a sweep trains on it; then all must be as on one machine."""
+"""The disturbances of the cluster while a sweep trains on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.torture.trials import Kind, Outcome, Spot
 
 IMAGES = ("data=fashion_mnist", "data.dir=images", "batch_size=5", "num_epochs=3")
 SMALL = ("-m", *IMAGES, "hidden_size=8,16", "seed=0,1")
-SAME = "all metrics and weights are those of one machine, bit for bit; each job FINISHED once"
+SAME = "metrics and weights equal the results of one machine; each job FINISHED once"
 
 
 def calm(site: Site, lab: Lab, spot: Spot) -> Outcome:
@@ -67,7 +67,7 @@ def scheduler(site: Site, lab: Lab, spot: Spot) -> Outcome:
 
 
 def command(site: Site, lab: Lab, spot: Spot) -> Outcome:
-    """SIGKILL to the command; its workers must stop, and the same command go on."""
+    """SIGKILL to the command; its workers must stop, and the same command resume."""
     with dask(spot.folder / "cluster", 2) as cluster:
         killed = site.start(spot, cluster)
         point, kind = site.strike(spot, killed)
@@ -124,14 +124,14 @@ def kinds(site: Site, kills: int) -> list[Kind]:
         Kind("calm", "two workers, nothing else", SAME, partial(calm, site), 1, 1),
         Kind("kill", "SIGKILL to a worker at a random point, and a new one in its place", SAME,
              partial(kill, site), kills, 1),
-        Kind("late", "a second worker joins at a random point", "likewise; it trains jobs too",
+        Kind("late", "a second worker joins at a random point", "equal results; it trains jobs too",
              partial(late, site), 1, 0),
         Kind("scheduler", "SIGKILL to the scheduler at a random point; it and two workers are "
              "started again", SAME, partial(scheduler, site), 3, 0),
         Kind("command", "SIGKILL to the command at a random point, then the same command", SAME,
              partial(command, site), 2, 0),
         Kind("versions", "one of two workers has the BLAS kernels of another processor",
-             "it is told why it is not used; the other does all", partial(versions, site), 1, 0),
+             "the log says why it is not used; the other does all", partial(versions, site), 1, 0),
         Kind("data", "of three workers one has no data, one has other data", "likewise",
              partial(data, site), 1, 0),
     ]  # fmt: skip

@@ -32,10 +32,10 @@ MEMORY_SHARE = 0.6  # of the free memory, unless hydra.launcher.max_memory is se
 
 @dataclass(frozen=True)
 class Resources:
-    """What a backend may use at a time."""
+    """The limits of a backend."""
 
     cores: int  # threads that train at the same time
-    memory: int | None = None  # bytes for data and weights; None: `MEMORY_SHARE` of what is free
+    memory: int | None = None  # bytes for data and weights; None: `MEMORY_SHARE` of the free memory
 
     def memory_for_weights(self, data: Dataset) -> int:
         """The bytes that the dataset leaves for weights."""
@@ -69,7 +69,7 @@ class Plan:
 class JobStarted:
     """A job starts to train on this machine."""
 
-    job: int  # its number; likewise below
+    job: int  # the number of the job
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,13 @@ class Training(Protocol):
 
 
 class Backend(Protocol):
-    """Trains jobs. It is a context manager that acquires and releases what it needs."""
+    """Trains jobs. It is a context manager that acquires and releases its resources."""
 
     resources: Resources
 
     @classmethod
     def from_config(cls, config: LauncherConfig, tracking_uri: str) -> Self:
-        """Check the values that apply to this backend, and those that do not.
+        """Check the values of hydra.launcher.
 
         Raises:
             ConfigError: a value is missing, or does not apply to this backend.

@@ -1,4 +1,4 @@
-"""The best epoch of a job so far, and what it was after each epoch."""
+"""The best epoch of a job so far, and its history."""
 
 from __future__ import annotations
 

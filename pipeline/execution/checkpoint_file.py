@@ -29,7 +29,7 @@ ROW = len(Metrics._fields) + 1  # values of an epoch: its metrics and its time
 
 @dataclass(frozen=True)
 class Model:
-    """What a checkpoint must fit."""
+    """The sizes that a checkpoint must have."""
 
     hyperparameters: Hyperparameters
     D: int  # features of an image
@@ -63,7 +63,7 @@ def read_checkpoint(path: Path, name: str, model: Model) -> Checkpoint | None:
     Args:
         path: the file.
         name: the name under which it was written, which contains the fingerprint.
-        model: what it must fit.
+        model: the model that the checkpoint must fit.
     """
     try:
         with zipfile.ZipFile(path) as archive:

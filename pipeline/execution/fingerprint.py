@@ -16,7 +16,7 @@ def fingerprint(hyperparameters: Hyperparameters, digest: str) -> str:
     """Hash everything that determines the curve and the weights of a job.
 
     Args:
-        hyperparameters: those of the job.
+        hyperparameters: of the job.
         digest: of the images, their preprocessing and their split (`Dataset.digest`).
 
     Returns:

@@ -26,7 +26,7 @@ from pipeline.execution.spec import RunContext
 
 
 class JobGroup:
-    """Trains jobs that share a dataset and a dtype on a backend, and records what it reports."""
+    """Trains jobs that share a dataset and a dtype on a backend, and records its events."""
 
     def __init__(
         self,

@@ -36,8 +36,8 @@ TAG_LENGTH = 5000  # characters of a tag that every MLflow store keeps
 class JobRun:
     """A job of the sweep that this process runs.
 
-    Training reports each epoch to `record_epoch`; `flush` writes what is new to the job's log and
-    to MLflow. A `flush` that fails can be repeated without losing or doubling anything.
+    Training reports each epoch to `record_epoch`; `flush` writes new epochs to the job's log
+    and to MLflow. A `flush` that fails can be repeated without losing or doubling anything.
 
     Attributes:
         spec: the job as Hydra defines it.
@@ -66,7 +66,7 @@ class JobRun:
         self._cached_score: float | None = None  # of a run that stands for this job
         self._unlogged_rows: list[tuple[int, Row]] = []  # epochs that the log file lacks
         self._checkpoints: Checkpoints | None = None
-        self._model: Model | None = None  # what a checkpoint must fit
+        self._model: Model | None = None  # the sizes of its checkpoint
         self._shard = context.shard
         self._choices: dict[str, str] = {}  # of the preprocessing
         self._log = JobLog(spec.log)
@@ -211,7 +211,7 @@ class JobRun:
         self._log.replay(result.log_records)
 
     def flush(self) -> None:
-        """Write what is new to the log and to MLflow, and end the run if the job has ended.
+        """Write new epochs to the log and to MLflow, and end the run if the job has ended.
 
         Raises:
             TrackingError: the store cannot be reached.

@@ -30,7 +30,7 @@ from pipeline.execution.scratch import scratch_folder
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.workers import share_dataset, start_workers, train_wave
 
-POLL_SECONDS = 0.2  # between two reads of what the workers have published
+POLL_SECONDS = 0.2  # between two reads of the workers' metrics
 
 log = logging.getLogger("pipeline")
 
@@ -43,7 +43,7 @@ class LocalBackend:
 
         Args:
             cores: threads that train at the same time.
-            memory: bytes for data and weights; None: a share of what is free.
+            memory: bytes for data and weights; None: a share of the free memory.
         """
         self.resources = Resources(cores, memory)
         self._acquired = ExitStack()
@@ -176,7 +176,7 @@ class LocalTrainer:
                 self._failures |= dict.fromkeys(members, f"{error}")
 
     def _poll(self) -> list[Event]:
-        """Read what the workers have published since the last call."""
+        """Read the epochs that the workers have published since the last call."""
         assert self._metrics is not None
         events: list[Event] = []
         while self._started:

@@ -26,7 +26,7 @@ log = logging.getLogger("pipeline")
 
 @dataclass(frozen=True)
 class Partition:
-    """The jobs on a dataset, divided by what happens to them."""
+    """The jobs on a dataset: reused, to be trained, or equal to another job."""
 
     reused: list[JobRun]  # a finished run replaces them
     unfinished: list[JobRun]  # they are trained

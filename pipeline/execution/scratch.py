@@ -19,11 +19,11 @@ SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps the semaphores of loky's w
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Create a temporary folder, and remove what killed processes have left.
+    """Create a temporary folder, and remove the files of killed processes.
 
-    A process holds a lock on ``population-ID.lock`` as long as it uses the folder ``population-ID``
-    beside it. The system releases the lock when the process dies, in whichever container it ran.
-    So a folder whose lock is free belongs to nobody.
+    A process holds a lock on ``population-ID.lock`` as long as it uses the folder
+    ``population-ID``. The system releases the lock when the process dies, in whichever container it
+    ran. So a folder whose lock is free is abandoned.
 
     Raises:
         OSError: the folder cannot be created.
@@ -51,7 +51,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _remove_shared_memory(pid_file: Path) -> None:
-    """Remove what joblib and loky have left in shared memory when their process was killed."""
+    """Remove the shared memory of joblib and loky whose process was killed."""
     try:
         pid = int(pid_file.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -138,7 +138,7 @@ def _exit_with_parent(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        with _training:  # a shard notices the death by itself, and writes its checkpoints first
+        with _training:  # the shard notices the death, writes its checkpoints and releases the lock
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

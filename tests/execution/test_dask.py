@@ -1,4 +1,4 @@
-"""A sweep on a Dask cluster: the same bits, whatever happens to workers; what cannot be is said."""
+"""A sweep on a real Dask cluster: equal bits, lost workers, and error messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.torture.server import Server
 
 GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
-SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)  # likewise
+SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)
 AS_IN_CONF = {"momentum": 0, "dropout": 0}  # logged as they are written there
 URI = "http://127.0.0.1:1"
 KERNELS = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"  # not these
@@ -70,7 +70,7 @@ class Site:
 def wait_until(true: Callable[[], Any], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < until, "it does not come"
+        assert time.monotonic() < until, "the condition does not become true"
         time.sleep(0.05)
 
 
@@ -105,7 +105,7 @@ def on_one_machine(root: Path) -> Mapping[str, Job]:
     return results(root / "alone.db")
 
 
-def test_a_sweep_on_a_cluster_has_the_bits_of_one_machine_whoever_dies(
+def test_a_cluster_sweep_has_the_bits_of_one_machine_when_a_worker_dies(
     site: Site, tmp_path: Path
 ) -> None:
     command = site.start(tmp_path / "outputs", *SWEEP)
@@ -122,7 +122,7 @@ def test_a_sweep_on_a_cluster_has_the_bits_of_one_machine_whoever_dies(
 
 
 def test_a_stopped_sweep_stops_its_workers(site: Site, tmp_path: Path) -> None:
-    """With 10,000 epochs, it would not end by itself."""
+    """10,000 epochs would take longer than the test."""
     command = site.start(tmp_path / "outputs", *SWEEP[:-1], "num_epochs=10000", "l2_reg=0")
     wait_until(site.running)
     command.signal(SIGTERM, group=False)
@@ -209,7 +209,7 @@ def test_a_job_that_began_twice_is_one_row_of_the_report(place: RunContext) -> N
     ]
 
 
-def test_what_nobody_wants_any_more_is_stopped() -> None:
+def test_work_is_stopped_when_its_result_is_not_wanted() -> None:
     with shutdown.cancel_when(lambda: False):
         shutdown.check()
     with shutdown.cancel_when(lambda: True), pytest.raises(shutdown.Stopped):

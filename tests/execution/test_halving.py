@@ -1,4 +1,4 @@
-"""Halving: who leaves at a rung, that those who stay lose nothing, and that it can be resumed."""
+"""Successive halving: the comparison at a rung, unchanged bits, and resuming."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RATES = (0.3, 0.001, 0.1, 0.003, 0.2, 1e9)
 
 @pytest.fixture
 def specs(hyper: Hyper, tmp_path: Path) -> list[JobSpec]:
-    """Six rates, one of which diverges, with two seeds each."""
+    """Six learning rates with two seeds each. One rate diverges."""
     jobs = [
         hyper(learning_rate=rate, seed=seed, num_epochs=5)
         for rate, seed in itertools.product(RATES, (0, 1))
@@ -59,7 +59,7 @@ def test_rungs_are_factor_times_apart_and_before_the_end() -> None:
     assert [Halving(2, 1).num_survivors(n) for n in (1, 2, 3, 8)] == [1, 1, 2, 4]
 
 
-def test_those_who_stay_have_the_bits_of_the_whole_training(
+def test_survivors_have_the_bits_of_a_sweep_without_halving(
     place: RunContext, specs: list[JobSpec], tmp_path: Path
 ) -> None:
     whole = train(specs, place, cores=2)
@@ -81,16 +81,16 @@ def test_those_who_stay_have_the_bits_of_the_whole_training(
     assert "halted after epoch 1" in (tmp_path / "2" / "job.log").read_text() or runs[2].epoch > 1
 
 
-def test_a_configuration_is_judged_by_the_mean_of_its_seeds(
+def test_configurations_are_compared_by_the_mean_of_their_replicates(
     place: RunContext, specs: list[JobSpec]
 ) -> None:
-    race = [JobRun(spec, place) for spec in specs[:8]]
-    for run, accuracy in zip(race, (0.9, 0.1, 0.6, 0.5, 0.4, 0.4, 0.9, 0.9), strict=True):
+    candidates = [JobRun(spec, place) for spec in specs[:8]]
+    for run, accuracy in zip(candidates, (0.9, 0.1, 0.6, 0.5, 0.4, 0.4, 0.9, 0.9), strict=True):
         run.best.load_history([selection_key(accuracy, 1.0)])
     # It diverged in its first epoch, and its other seed is no result of the configuration.
-    race[6].best.load_history([])
-    assert select_halted(race, 1, HALVING) == [*race[4:6], *race[6:8]]
-    assert select_halted(race, 9, HALVING) == race  # which end before that rung
+    candidates[6].best.load_history([])
+    assert select_halted(candidates, 1, HALVING) == [*candidates[4:6], *candidates[6:8]]
+    assert select_halted(candidates, 9, HALVING) == candidates  # which end before that rung
 
 
 def test_the_same_command_again_trains_nothing(
@@ -110,7 +110,7 @@ def test_the_same_command_again_trains_nothing(
     assert place.sweep is not None and again.sweep is not None
     runs, reused = (queries.sweep_runs(place.store, sweep) for sweep in (place.sweep, again.sweep))
     assert list(reused["run_id"]) == list(runs["run_id"])
-    # Without rungs a halted run stands for nothing, and in other company it may have to go on.
+    # Without halving, or with other candidates, a halted run has to continue.
     assert outcomes(train(specs[:4], next_sweep(place), cores=1)) == ["finished"] * 4
     worst = [
         spec
@@ -121,7 +121,7 @@ def test_the_same_command_again_trains_nothing(
     assert outcomes(alone) == ["finished"] * 2
 
 
-def test_one_that_diverged_after_a_rung_was_still_a_rival_there(
+def test_a_job_that_diverged_after_a_rung_was_a_candidate_there(
     place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [
@@ -137,7 +137,7 @@ def test_one_that_diverged_after_a_rung_was_still_a_rival_there(
     assert outcomes(train(specs, next_sweep(place), cores=1, halving=halving)) == outcomes(first)
 
 
-def test_a_race_that_was_interrupted_goes_on_to_the_same_result(
+def test_interrupted_halving_resumes_to_the_same_result(
     place: RunContext, specs: list[JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(specs, place, cores=1, halving=HALVING)
@@ -183,12 +183,12 @@ def test_halted_runs_are_compared_at_equal_epochs_only(
     assert list(at_equal_epochs(place.store, jobs)[1].index) == list(runs.index[:-1])
 
 
-def test_the_plan_counts_what_halving_leaves(specs: list[JobSpec]) -> None:
+def test_the_dry_run_counts_the_survivors(specs: list[JobSpec]) -> None:
     lines = "\n".join(dry_run([parse_job(spec.values) for spec in specs], Resources(2), HALVING))
     assert "6 configurations, 3 after epoch 1, 2 after epoch 2, 1 after epoch 4" in lines
 
 
-def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
+def test_the_report_of_the_command_lists_halted_jobs(outputs: Path) -> None:
     values = ("hidden_size=8,16", "num_epochs=4", "learning_rate=0.3,0.01")
     done = commands.succeed(outputs, "-m", *values, "hydra.launcher.halving.factor=2")
     assert "4 jobs: 1 finished, 3 halted" in done.stdout
@@ -198,7 +198,7 @@ def test_the_command_halves_and_its_report_says_so(outputs: Path) -> None:
     assert "Hyperparameter importance after epoch 1" in text
 
 
-def test_bad_values_are_refused_in_a_sentence(outputs: Path) -> None:
+def test_invalid_values_of_halving_are_an_error(outputs: Path) -> None:
     done = commands.run(outputs, "-m", "hidden_size=8", "hydra.launcher.halving.factor=1.5")
     assert done.returncode == 1
     assert "halving.factor must be a whole number of at least 2 or null, not 1.5" in done.stderr

@@ -1,4 +1,4 @@
-"""Progress off a terminal: plain lines that count jobs, and no more of them than asked for."""
+"""Progress without a terminal: log lines that count jobs."""
 
 from __future__ import annotations
 

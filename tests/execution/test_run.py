@@ -1,4 +1,4 @@
-"""Training the jobs of a sweep: what is kept when something goes wrong in the middle."""
+"""Training the jobs of a sweep: interrupts, failing jobs and limits of size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_jobs_that_share_a_folder_keep_their_own_weights(
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_an_interrupt_keeps_what_finished_and_stops_the_rest(
+def test_an_interrupt_keeps_finished_jobs_and_kills_the_others(
     place: RunContext,
     hyper: Hyper,
     tmp_path: Path,
@@ -87,7 +87,7 @@ def test_a_job_that_raises_fails_with_its_traceback_and_the_others_finish(
         assert "unable to allocate" in text
 
 
-def test_waves_that_must_be_small_still_train_every_job(
+def test_too_little_memory_trains_every_job_in_small_waves(
     place: RunContext, hyper: Hyper, tmp_path: Path
 ) -> None:
     specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, seed=i % 2)) for i in range(5)]

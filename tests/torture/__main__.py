@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.paths import ROOT
-from tests.torture import commands, damage, disk, kill, lock, server, together
+from tests.torture import commands, damage, disk, kill, lock, misuse, server, together
 from tests.torture.lab import Lab, prepare
 from tests.torture.page import page
 from tests.torture.trials import Choice, Kind, Row, do
 
-LAST = 30  # seconds before the end of the time after which no trial begins
+LAST = 30  # seconds before the end in which no trial starts
 
 
 class Section(NamedTuple):
-    """Kinds of trials that share some of the time."""
+    """Kinds of trials that share a part of the time."""
 
     name: str
     kinds: Sequence[Kind]
@@ -32,16 +32,17 @@ SECTIONS = [
     Section("Damaged data files", damage.KINDS, 0.03),
     Section("Bad command lines", commands.KINDS, 0.15),
     Section("A locked store", lock.KINDS, 0.07, 5),  # which mostly waits
-    Section("A tracking server that fails", server.KINDS, 0.11, 3),  # likewise
+    Section("A tracking server that fails", server.KINDS, 0.11, 3),  # also waits
     Section("A full disk", disk.KINDS, 0.13, 4),
     Section("Two sweeps at once", together.KINDS, 0.10, 1),
-    Section("Signals", kill.SIGNALS, 0.16),
-    Section("Kills", kill.KILLS, 0.27),  # last: what time the others leave finds work here
+    Section("Daily use", misuse.KINDS, 0.08),
+    Section("Signals", kill.SIGNALS, 0.14),
+    Section("Kills", kill.KILLS, 0.21),  # last: it uses the time that is left
 ]
 
 
 def main() -> None:
-    """Do all trials, write docs/reliability.md, and exit with 1 if one has not held."""
+    """Run all trials, write docs/reliability.md, and exit with 1 if one has failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of every point (default: 0)")
     parser.add_argument("--quick", action="store_true", help="few trials, and no page is written")
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _sections(lab: Lab, choice: Choice, began: float, seconds: float) -> Iterator[tuple[str, Row]]:
-    """Do the sections one after the other; what one does not need of its time, the next may use."""
+    """Run the sections in their order. The next section gets the time that one has left over."""
     saved = 0.0
     only = choice.only.partition("-")[0]
     for section in SECTIONS:

@@ -1,4 +1,4 @@
-"""The pipeline as a user starts it: a process of its own, in outputs of its own."""
+"""The pipeline as a user starts it: in its own process, with its own outputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 
 HUNG = 999  # the exit code here of a command that had to be killed
-PATIENCE = 150.0  # seconds after which a command that should end hangs
+PATIENCE = 150.0  # seconds after which a command counts as hung
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     said: str
@@ -26,15 +26,15 @@ class Ended:
 
     @property
     def last_lines(self) -> str:
-        """The end of what it said, on one line."""
+        """The last lines of the output, on one line."""
         return " / ".join(self.said.strip().splitlines()[-3:])[-300:]
 
 
 class Command:
-    """python -m pipeline … under way, in a session (and process group) of its own."""
+    """A running python -m pipeline … in its own session and process group."""
 
     def __init__(self, outputs: Path, *arguments: str, module: str = "pipeline") -> None:
-        """Start it; what it says goes to a file, for a pipe could fill up and stop it."""
+        """Start it. Its output goes to a file, because a full pipe would stop it."""
         temporary = outputs.parent / "tmp"
         temporary.mkdir(exist_ok=True)
         environment = os.environ | {
@@ -57,7 +57,7 @@ class Command:
             )
 
     def runs_for(self, seconds: float) -> bool:
-        """Let it run until some seconds after its start; returns whether it still runs then."""
+        """Wait until some seconds after the start; return whether the command still runs."""
         try:
             self._process.wait(max(0.0, self._began + seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -65,7 +65,7 @@ class Command:
         return False
 
     def limit_files(self, size: int) -> None:
-        """Let no file of it grow beyond a number of bytes: what a full disk or a quota does."""
+        """Limit the size of its files, as a full disk or a quota does."""
         psutil.Process(self._process.pid).rlimit(psutil.RLIMIT_FSIZE, (size, size))
 
     def signal(self, number: signal.Signals, group: bool) -> None:
@@ -74,7 +74,7 @@ class Command:
             (os.killpg if group else os.kill)(self._process.pid, number)
 
     def end(self, patience: float = PATIENCE) -> Ended:
-        """Wait for its end; one that hangs is killed, and has the code HUNG."""
+        """Wait for the end. A command that hangs is killed and gets the code HUNG."""
         try:
             code = self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -85,7 +85,7 @@ class Command:
         return Ended(code, said, time.monotonic() - self._began)
 
     def survivors(self, seconds: float) -> list[str]:
-        """The processes of its session that are still there after some seconds; ends them."""
+        """Wait for the processes of its session; kill and return the remaining ones."""
         until = time.monotonic() + seconds
         while (left := self._session()) and time.monotonic() < until:
             time.sleep(0.1)

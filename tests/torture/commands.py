@@ -1,4 +1,4 @@
-"""Command lines that cannot be: each is told so in words, and touches nothing that had finished."""
+"""Invalid command lines: each ends with a message, and changes no finished run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.torture.trials import Kind, Outcome, Spot
 
 LONG = "x" * 600
 REPORT = "pipeline.report"
-# What follows the command, and a word that the message must hold. {here}: the trial's folder.
+# The arguments of the command, and a word that the message must contain. {here} is the
+# trial's folder.
 COMMANDS: list[tuple[str, str]] = [
     # Unknown or missing keys
     ("hiden_size=1", "hiden_size"),
@@ -67,7 +68,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("hydra/sweeper=magic", "magic"),
     ("--config-name=nothing", "nothing"),
     ("--config-path=/no/such", "/no/such"),
-    # Stores that are none
+    # Invalid stores
     ("tracking.uri=http://127.0.0.1:9", "http://127.0.0.1:9"),
     ("-m tracking.uri=http://127.0.0.1:9 seed=0,1", "http://127.0.0.1:9"),
     ("tracking.uri=http://", "http://"),
@@ -77,7 +78,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("tracking.uri=sqlite:///{here}", "sqlite:///"),
     ("tracking.uri=postgresql://u:p@127.0.0.1:9/db", "postgresql"),
     ("-m tracking.uri=mysql://u:p@127.0.0.1:9/db", "mysql"),
-    # Data that is not there, or damaged
+    # Missing or damaged data
     ("data=cifar10 data.dir=/no/such/folder", "/no/such/folder"),
     ("data=fashion_mnist data.dir={here}/empty", "empty"),
     ("-m data=cifar10,fashion_mnist data.dir={here}/empty", "empty"),
@@ -86,7 +87,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("data=cifar10 data.dir={here}/notes.txt", "notes.txt"),
     ("data.name=../x", "../x"),
     ("-m data.name=/etc,../x", "../x"),
-    # Odd characters, and no commands at all
+    # Odd characters and malformed commands
     ("-m tracking.experiment='\udcff'", ""),
     ("data.name='\udcff'", ""),
     ("data.name='<script>'", "<script>"),
@@ -104,7 +105,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("tracking.experiment=${{hidden_siz}}", "hidden_siz"),
     ("--no-such-flag", "--no-such-flag"),
     ("--cfg nonsense", "nonsense"),
-    # Reports that cannot be
+    # Invalid reports
     (f"{REPORT} --sweep nowhere", "nowhere"),
     (f"{REPORT} --sweep it's", "it's"),
     (f"{REPORT} --sweep=", "there is no sweep"),
@@ -120,7 +121,7 @@ COMMANDS: list[tuple[str, str]] = [
 
 
 def bad_command(lab: Lab, spot: Spot) -> Outcome:
-    """One command of the list, in outputs that hold a sweep."""
+    """Run one command of the list, in outputs with a finished sweep."""
     text, word = COMMANDS[spot.number]
     outputs = spot.folder / "outputs"
     shutil.copytree(lab.finished, outputs, symlinks=True)
@@ -136,9 +137,9 @@ def bad_command(lab: Lab, spot: Spot) -> Outcome:
     if not ended.said.strip() or word not in ended.said:
         found.append(f"the message does not hold {word!r}: {ended.last_lines}")
     if before[0] - _rows(outputs / "mlflow.db"):
-        found.append("rows of what had finished have changed")
+        found.append("rows of finished runs have changed")
     if before[1] - _files(outputs):
-        found.append("files of what had finished have changed")
+        found.append("files of finished runs have changed")
     shown = text if len(text) < 80 else f"{text[:40]}…"
     return Outcome(ascii(shown), found, ["commands"])
 

@@ -1,4 +1,4 @@
-"""No more room: a full file system, or no file may grow beyond a size."""
+"""A full file system, and a limit on the size of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGE = 256 << 20  # bytes: room for everything
 
 
 def full(lab: Lab, spot: Spot) -> Outcome:
-    """A file system that is too small for all of it; then it grows, and the same command again."""
+    """Run on a file system that is too small; then enlarge it and rerun the same command."""
     least, most = _size(lab.root / "template") + 16384, _size(lab.finished)
     size = int(spot.rng.uniform(least, most + least / 2)) // 4096 * 4096
     outputs = spot.folder / "outputs"
@@ -33,7 +33,7 @@ def full(lab: Lab, spot: Spot) -> Outcome:
 
 
 def limited(lab: Lab, spot: Spot) -> Outcome:
-    """No file of the sweep may grow beyond a size; then any may, and the same command again."""
+    """Limit the size of each file; then rerun the same command without the limit."""
     outputs = lab.outputs(spot.folder)
     size = int(2 ** spot.rng.uniform(10, 22))
     command = Command(outputs, *lab.sweep)
@@ -44,12 +44,12 @@ def limited(lab: Lab, spot: Spot) -> Outcome:
 def _afterwards(lab: Lab, outputs: Path, ended: Ended, point: str) -> Outcome:
     found = list(no_traceback(ended))
     if ended.code == 0:
-        return Outcome(point, [*found, *problems(outputs, lab.reference)], ["it was enough"])
+        return Outcome(point, [*found, *problems(outputs, lab.reference)], ["enough space"])
     if not ended.said.strip():
-        found.append("it gave up without a word")
+        found.append("it ended without a message")
     again = run(outputs, *lab.sweep)
     found += [*not_well(again), *problems(outputs, lab.reference)]
-    return Outcome(point, found, ["too little"])
+    return Outcome(point, found, ["not enough space"])
 
 
 @contextmanager

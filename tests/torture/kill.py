@@ -1,4 +1,4 @@
-"""Kills and signals at any moment of a sweep's life, then the same command again."""
+"""Kills and signals at a random moment of a sweep, then the same command again."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.torture.trials import Kind, Outcome, Spot
 
 VANISH = 5.0  # seconds within which the workers of a killed parent are gone
 STOP = 15.0  # seconds within which a sweep that was asked to stop has stopped
-AT_ONCE = 3.0  # likewise after a second Ctrl-C
-LEFT = 0.7  # of its time that a sweep needs, about, when it goes on
+AT_ONCE = 3.0  # within which a sweep has stopped after a second Ctrl-C
+LEFT = 0.7  # of the time of a sweep, about, that a resumed one needs
 LAST_LINE = "All runs: "  # that a sweep prints
 
 
 def phase(outputs: Path) -> str:
-    """How far a sweep came, by what it left."""
+    """The phase in which a sweep was stopped, from the runs in its store."""
     try:
         runs = read_runs(outputs / "mlflow.db")
-    except sqlite3.Error:  # it was to create the store
+    except sqlite3.Error:  # the store is not complete yet
         return "in set-up"
     jobs = jobs_of(runs)
     if not jobs:
@@ -42,14 +42,14 @@ def ids_of_finished(outputs: Path) -> set[str]:
 
 
 def resume(lab: Lab, outputs: Path, kept: set[str]) -> Iterator[str]:
-    """Start again: what had finished must be kept, and the end be that of an undisturbed sweep."""
+    """Rerun the command, and check that finished runs stay and the results are complete."""
     yield from lab.end_well(outputs)
     if lost := kept - ids_of_finished(outputs):
         yield f"{len(lost)} runs that had FINISHED are no longer so"
 
 
 def kill_all(lab: Lab, spot: Spot) -> Outcome:
-    """SIGKILL to all processes of a sweep, up to four times one after the other."""
+    """SIGKILL to all processes of a sweep, up to four times."""
     return _kill(lab, spot, kills=spot.rng.randint(1, 4), group=True)
 
 
@@ -122,7 +122,7 @@ def _stop(
 def _stopped_well(
     ended: Ended, took: float, codes: set[int], where: str, again: float | None
 ) -> Iterator[str]:
-    """What is wrong with the end of a sweep that was asked to stop.
+    """The problems of the end of a sweep that was asked to stop.
 
     Before Python runs any code of ours, and after it has run the last, the signal itself ends it,
     which a shell shows as the same code; once the last line is out, there is nothing left to stop.
@@ -136,7 +136,7 @@ def _stopped_well(
     if took > (STOP if again is None else again + AT_ONCE):
         yield f"it took {took:.1f} s to stop"
     if where != "in set-up" and again is None and "-m pipeline" not in ended.said:
-        yield f"it did not say how to go on: {ended.last_lines}"
+        yield f"it did not print how to resume: {ended.last_lines}"
 
 
 KILLS = [

@@ -1,4 +1,4 @@
-"""What all trials share: the sweep that is disturbed, and its results when nothing disturbs it."""
+"""The sweep that the trials disturb, and its results without a disturbance."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ SEEDS = "seed=0,1"
 
 @dataclass(frozen=True)
 class Lab:
-    """What all trials share."""
+    """The values that all trials share."""
 
     root: Path
     sweep: tuple[str, ...]  # the arguments of the disturbed command
-    seconds: float  # that it takes undisturbed, beside another one
+    seconds: float  # of an undisturbed sweep next to another one
     reference: Mapping[str, Job]  # its results
     finished: Path  # the outputs of an undisturbed sweep
     start_problems: tuple[str, ...]  # of two undisturbed sweeps
 
     def outputs(self, folder: Path) -> Path:
-        """Outputs with an empty store, which saves the seconds that its creation takes."""
+        """Outputs with an empty store; creating it for each trial would take seconds."""
         outputs = folder / "outputs"
         shutil.copytree(self.root / "template", outputs)
         return outputs
 
     def end_well(self, outputs: Path, *more: str) -> Iterator[str]:
-        """Start the same command again; what is then not as after an undisturbed sweep."""
+        """Rerun the same command, and compare the results with an undisturbed sweep."""
         ended = run(outputs, *self.sweep, *more)
         yield from not_well(ended)
         yield from problems(outputs, self.reference)
 
 
 def not_well(ended: Ended) -> Iterator[str]:
-    """What is wrong with a command that should have done its work."""
+    """The problems of a command that should have succeeded."""
     if ended.code != 0:
         yield f"exit {ended.code} in place of 0: {ended.last_lines}"
     yield from no_traceback(ended)
 
 
 def no_traceback(ended: Ended) -> Iterator[str]:
-    """A traceback is no message for a user."""
+    """Check that a command ended without a traceback."""
     _, found, trace = ended.said.rpartition("Traceback (most recent call last):\n")
     if found:
         lines = [line.strip() for line in trace.splitlines() if line.strip()]
@@ -60,7 +60,7 @@ def no_traceback(ended: Ended) -> Iterator[str]:
 
 
 def prepare(root: Path, sweep: Sequence[str] = (*SWEEP, SEEDS), times: int = 2) -> Lab:
-    """Create the empty store, and run the sweep undisturbed some times at once."""
+    """Create an empty store, and run some undisturbed sweeps at the same time."""
     template = root / "template"
     template.mkdir()
     create = (

@@ -15,7 +15,7 @@ HELD = 30.0  # seconds: longer than MLflow waits
 
 
 def lock(lab: Lab, spot: Spot) -> Outcome:
-    """Hold the write lock at a random moment of a sweep; if the sweep gives up, start it again."""
+    """Lock the store at a random moment of a sweep; if the sweep fails, rerun it."""
     outputs = lab.outputs(spot.folder)
     at, how = spot.rng.uniform(0, lab.seconds), spot.rng.choice(["IMMEDIATE", "EXCLUSIVE"])
     command = Command(outputs, *lab.sweep)
@@ -33,7 +33,7 @@ def lock(lab: Lab, spot: Spot) -> Outcome:
     else:
         kind = "the sweep failed with a message"
         if "MLflow" not in ended.said:
-            found.append(f"it gave up without saying why: {ended.last_lines}")
+            found.append(f"it failed without a reason: {ended.last_lines}")
         found += lab.end_well(outputs)
     return Outcome(f"{how} at {at:.2f} s", found, [kind])
 

@@ -18,7 +18,7 @@ from tests.torture.trials import Row
 
 
 def page(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float) -> str:
-    """The whole page."""
+    """The page as Markdown."""
     return "\n".join(_lines(lab, rows, seed, seconds)) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What sweeps left in a store, read with SQL and NumPy alone, and whether it is what it should be.
+"""What sweeps left in a store, read with SQL and NumPy alone, and its comparison with a reference.
 
 This is a second reading of the store: it shares no code with the pipeline.
 """
@@ -72,7 +72,7 @@ def runs_in(store: Any) -> list[Run]:
 
 
 def jobs_of(runs: list[Run]) -> list[Run]:
-    """Those of them that are jobs."""
+    """The runs of jobs."""
     return [run for run in runs if run.tags.get("kind") == "job"]
 
 
@@ -106,7 +106,7 @@ def result(run: Run, served: Path | None) -> Job:
 
 
 def results(database: Path, served: Path | None = None) -> dict[str, Job]:
-    """The result of each job by fingerprint, of a sweep that nothing disturbed."""
+    """The result of each job of an undisturbed sweep, by fingerprint."""
     return {key: result(runs[0], served) for key, runs in finished(read_runs(database)).items()}
 
 
@@ -118,14 +118,14 @@ def problems(
     served: Path | None = None,
     times: int = 1,
 ) -> Iterator[str]:
-    """What is not as after an undisturbed sweep.
+    """The differences from an undisturbed sweep.
 
     Args:
         outputs: of the sweep.
         reference: the results of the undisturbed one.
         database: the store, if it is not in the outputs.
         served: the folder of a server's artifacts.
-        times: how often a job may have FINISHED: sweeps at the same time do not wait.
+        times: how often a job may have finished, if several sweeps ran at the same time.
     """
     database = database or outputs / "mlflow.db"
     with closing(sqlite3.connect(database, timeout=60)) as store:
@@ -140,7 +140,7 @@ def problems(
 def unlike(
     runs: list[Run], reference: Mapping[str, Job], served: Path | None, times: int = 1
 ) -> Iterator[str]:
-    """What of the runs of a sweep is not as in an undisturbed one; the arguments of `problems`."""
+    """The differences of runs from an undisturbed sweep. The arguments are as in `problems`."""
     found = finished(runs)
     if found.keys() != reference.keys():
         lost, more = reference.keys() - found.keys(), found.keys() - reference.keys()
@@ -165,7 +165,7 @@ def _differences(job: Job, expected: Job) -> Iterator[str]:
         yield f"a job is {job.outcome or 'without outcome'}, not {expected.outcome}"
     if job.params != expected.params:
         yield f"params differ: {sorted(job.params ^ expected.params)[:2]}"
-    # A report in the middle has judged the best model so far, which need not be that of the end.
+    # An interim report may have evaluated another model than the final report.
     differ = {m for m in job.metrics ^ expected.metrics if m[0] != "test_acc"}
     if differ:
         names = sorted({(key, step) for key, step, _ in differ})
@@ -175,7 +175,7 @@ def _differences(job: Job, expected: Job) -> Iterator[str]:
 
 
 def report_problems(path: Path, reference: Mapping[str, Job]) -> Iterator[str]:
-    """What a report does not say as that of an undisturbed sweep."""
+    """The differences of a report from the report of an undisturbed sweep."""
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -190,11 +190,11 @@ def report_problems(path: Path, reference: Mapping[str, Job]) -> Iterator[str]:
 
 
 def broken_checkpoints(outputs: Path) -> Iterator[str]:
-    """Checkpoints that are only half there, or hold more than arrays."""
+    """Checkpoints that are incomplete, or contain objects."""
     for path in (outputs / "checkpoints").glob("*.npz"):
         try:
             with np.load(path, allow_pickle=False) as file:
                 for name in file:
                     file[name]
-        except Exception as error:  # whatever is wrong with it
+        except Exception as error:  # NumPy raises errors of many types
             yield f"checkpoint {path.name[:8]}… cannot be read: {error}"

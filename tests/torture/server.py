@@ -91,7 +91,7 @@ def _serving(lab: Lab, folder: Path) -> Iterator[Server]:
 
 
 def dies(lab: Lab, spot: Spot) -> Outcome:
-    """Kill the server in the middle of a sweep; it comes back during the sweep or after it."""
+    """Kill the server during a sweep, and restart it during the sweep or after it."""
     outputs = spot.folder / "outputs"
     at, soon = spot.rng.uniform(0.2, 0.9) * lab.seconds, spot.rng.random() < 0.5
     with _serving(lab, spot.folder) as server:
@@ -116,7 +116,7 @@ def _afterwards(
     if ended.code != 0:
         kind = "the sweep failed with a message"
         if "MLflow" not in ended.said:
-            found.append(f"it gave up without saying why: {ended.last_lines}")
+            found.append(f"it failed without a reason: {ended.last_lines}")
         found += not_well(run(outputs, *lab.sweep, uri))
     database, served = server.folder / "mlflow.db", server.folder / "artifacts"
     found += problems(outputs, lab.reference, database=database, served=served)
@@ -124,12 +124,12 @@ def _afterwards(
 
 
 class Proxy(ThreadingHTTPServer):
-    """Stands in front of a server, and for a while does harm."""
+    """Forwards requests to a server, and disturbs a part."""
 
     daemon_threads = True
 
     def __init__(self, server: Server, harm: str, rng: Random) -> None:
-        """Listen on a free port; `harm` is what happens to some of the requests."""
+        """Listen on a free port. `harm` is error, slow or lost."""
         super().__init__(("127.0.0.1", 0), Handler)
         self.behind = server.url
         self.harm = harm
@@ -139,7 +139,7 @@ class Proxy(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Passes a request on, or answers with an error, late, or not with what was done."""
+    """Forwards a request, or answers with an error, late, or with an error after the work."""
 
     server: Proxy
     protocol_version = "HTTP/1.1"
@@ -178,11 +178,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def harms(lab: Lab, spot: Spot) -> Outcome:
-    """A third of the requests are answered with 500, late, or done but answered with 500."""
+    """Disturb a third of the requests."""
     outputs = spot.folder / "outputs"
     harm = spot.rng.choice(["error", "slow", "lost"])
     with _serving(lab, spot.folder) as server:

@@ -1,4 +1,4 @@
-"""Two sweeps at once in one store, and somebody who reads it meanwhile."""
+"""Two sweeps at the same time in one store, and a reader."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.torture.trials import Kind, Outcome, Spot
 
 @dataclass
 class Reader:
-    """Reads a store again and again until it is told to stop."""
+    """Reads a store repeatedly until `stop` is set."""
 
     database: Path
     reads: int = 0
@@ -44,7 +44,7 @@ class Reader:
 
 
 def _has_tables(database: Path) -> bool:
-    """Whether the store is whole: it is created table by table."""
+    """Whether the store has all its tables."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
         tables = {row[0] for row in store.execute("SELECT name FROM sqlite_master")}
         needed = {"runs", "tags", "params", "metrics", "alembic_version"}

@@ -1,4 +1,4 @@
-"""Trials: each one disturbance at one seeded point, done in a folder of its own, two at a time."""
+"""Trials: each injects one fault at one seeded moment, in its own folder."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.torture.lab import Lab
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial went."""
+    """The result of a trial."""
 
-    point: str  # where it struck, in words
+    point: str  # the moment of the fault, in words
     problems: Sequence[str] = ()
-    kinds: Sequence[str] = ()  # of its points, to be counted: "in training"
+    kinds: Sequence[str] = ()  # categories of the moment, which are counted
 
 
 class Spot(NamedTuple):
-    """Where a trial is done, and what decides about it."""
+    """The folder and the random numbers of a trial."""
 
     folder: Path
     rng: random.Random
@@ -42,8 +42,8 @@ class Kind:
     """One kind of trial."""
 
     name: str  # short: part of a trial's name
-    done: str  # what was done
-    held: str  # what held
+    done: str  # the disturbance
+    held: str  # the requirement
     trial: Trial
     times: int
     quick: int  # times under --quick
@@ -51,7 +51,7 @@ class Kind:
 
 @dataclass
 class Row:
-    """The trials of a kind that were done."""
+    """The results of the trials of a kind."""
 
     kind: Kind
     planned: int
@@ -61,7 +61,7 @@ class Row:
 
 
 class Choice(NamedTuple):
-    """What of all trials is to be done."""
+    """The selection of trials."""
 
     seed: int  # of everything
     quick: bool = False  # few of each kind
@@ -69,14 +69,14 @@ class Choice(NamedTuple):
 
 
 def do(kinds: Sequence[Kind], lab: Lab, choice: Choice, until: float, at_once: int) -> list[Row]:
-    """Do trials of several kinds in a seeded order, some at a time, as many as fit.
+    """Run trials of several kinds in a seeded order, as many as the time allows.
 
     Args:
-        kinds: what to do.
-        lab: what the trials share.
-        choice: which of them.
-        until: the time (monotonic) after which none is begun.
-        at_once: how many at a time.
+        kinds: the kinds of trials.
+        lab: the values that all trials share.
+        choice: the selection of trials.
+        until: the monotonic time after which no trial starts.
+        at_once: the number of trials at a time.
     """
     rows = {kind.name: Row(kind, kind.quick if choice.quick else kind.times) for kind in kinds}
     names = [
@@ -118,7 +118,7 @@ def _one(kind: Kind, name: str, lab: Lab, seed: int) -> Outcome:
         try:
             number = int(name.rpartition("-")[2])
             return kind.trial(lab, Spot(Path(folder), random.Random(f"{seed} {name}"), number))
-        except Exception:  # a trial that cannot be done has not held
+        except Exception:  # a trial that raises an error has failed
             return Outcome(
                 "the trial itself", [" / ".join(traceback.format_exc().split("\n")[-4:])]
             )

@@ -35,8 +35,7 @@ class DaskBackend:
             PipelineError: the address is malformed.
         """
         check_address(address)
-        # The number of workers changes during a sweep. A dry run assumes one per core of this
-        # machine.
+        # The number of workers changes during a sweep. A dry run assumes one per local core.
         self.resources = Resources(joblib.cpu_count(), memory)
         self._address = address
 

@@ -30,7 +30,7 @@ CODE = _code_digest()  # at import: a worker may run longer than its checkout st
 
 
 def environment() -> Mapping[str, str]:
-    """Everything besides the job and its data that determines a result: code and kernels."""
+    """The code and the numeric kernels of this machine, which determine the bits of a result."""
     blas: Mapping[str, Any] = max(
         (library for library in threadpool_info() if library["user_api"] == "blas"),
         key=lambda library: "numpy" in library["filepath"],  # SciPy has another one

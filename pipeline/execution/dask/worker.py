@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: it checks that it is fit to train a shard, and trains it.
+"""The task of a Dask worker: check that the worker is fit, then train a shard.
 
 A worker trains like a sweep on one machine (`train_jobs`). It logs to the tracking server itself,
 and reads data and checkpoints from its own disk.
