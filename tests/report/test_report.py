@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -382,6 +383,15 @@ def test_json_has_the_diagnostics_of_the_chosen_model(
         assert mistake["label"] != mistake["predicted"]
     front = facts["evidence"]["pareto_front"]
     assert facts["evidence"]["configurations"][0]["configuration"] in front
+
+
+def test_json_follows_its_schema(facts: dict[str, Any]) -> None:
+    schema = json.loads((ROOT / "pipeline" / "report" / "report.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(facts, schema)
+    wrong = facts | {"schema_version": 1}
+    with pytest.raises(jsonschema.ValidationError, match="2 was expected"):
+        jsonschema.validate(wrong, schema)
 
 
 def test_report_is_loaded_as_dataframes(
