@@ -69,6 +69,7 @@ class Session:
         self.store: Store | None = None  # opened by `start_sweep`
         self.sweep: Sweep | None = None  # the sweep's parent run; None: a single run
         self._config: DictConfig | None = None  # of the sweep
+        self._name = ""  # of its folder
 
     @property
     def command(self) -> str:
@@ -119,6 +120,8 @@ class Session:
         """
         check_swept_keys(config.hydra)
         tracking_config(config)
+        # OmegaConf caches the time in the name of the folder. Jobs that are composed later copy it.
+        self._name = _sweep_name(config.hydra)
         self._config = config
 
     def start_sweep(self) -> None:
@@ -138,7 +141,7 @@ class Session:
         print(f"MLflow store: {redact(store.uri)}, experiment {experiment}")
         cleanup.kill_orphaned_runs(store)
         experiment_id = store.ensure_experiment(experiment)
-        name = _unique_name(store, _sweep_name(self._config.hydra))
+        name = _unique_name(store, self._name)
         os.environ[SWEEP_VARIABLE] = name
         self.sweep = store.start_sweep(experiment_id, name, self.command)
         self.store = store
