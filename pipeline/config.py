@@ -262,7 +262,7 @@ def check_batch_size(job: Hyperparameters, num_train: int) -> None:
     """
     if job.batch_size > num_train:
         raise ConfigError(
-            f"batch_size={job.batch_size} is larger than the training set of {num_train} images: "
+            f"batch_size={job.batch_size} is larger than the training set of {num_train} examples: "
             f"use at most {num_train}"
         )
 

@@ -123,7 +123,7 @@ def test_single_run_equals_the_same_job_of_a_sweep(swept: tuple[Path, Any]) -> N
     [
         (["hiden_size=1"], "Could not override 'hiden_size'"),
         (["hidden_size=many"], "hidden_size must be a whole number"),
-        (["batch_size=2000"], "batch_size=2000 is larger than the training set of 1079 images"),
+        (["batch_size=2000"], "batch_size=2000 is larger than the training set of 1079 examples"),
         (["data=cifar10", "data.dir=/no/such/folder"], "/no/such/folder does not exist"),
         (["data=imagenet"], "Could not find 'data/imagenet'"),
         (["tracking.uri=http://127.0.0.1:9"], "cannot be opened"),

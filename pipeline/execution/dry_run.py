@@ -49,7 +49,8 @@ def describe(
         for job in jobs
     )
     seconds = _seconds(jobs, waves, data, cores)
-    yield f"{data.name}: {num_train} training and {len(data.y_val)} validation images of {D} values"
+    examples = f"{num_train} training and {len(data.y_val)} validation examples"
+    yield f"{data.name}: {examples} of {D} values"
     yield (
         f"{len(jobs)} jobs, {len(populations)} population(s), {stacks} stacks, "
         f"{sum(map(len, waves))} shards in {len(waves)} wave(s), {cores} at once"

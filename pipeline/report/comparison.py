@@ -19,13 +19,13 @@ def verdict(comparison: SweepComparison) -> str:
         return "One of the two sweeps has no model to compare."
     ahead = max(models, key=lambda model: model.difference)
     test = (
-        f"(same validation images, corrected for the choice among {ahead.num_candidates}, "
+        f"(same validation examples, corrected for the choice among {ahead.num_candidates}, "
         f"p = {comparison.p_value:.2g})"
     )
     if comparison.better is None:
         return (
             f"The chosen models cannot be distinguished {test}. To detect a difference of one "
-            f"point, about {ahead.images_for_one_point:,} validation images are needed."
+            f"point, about {ahead.images_for_one_point:,} validation examples are needed."
         )
     return f"The chosen model of {comparison.better.sweep.name} is better {test}."
 

@@ -89,7 +89,7 @@ def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
     first: dict[Any, Any] = (
         data[0] if data else dict.fromkeys(("dataset", "dataset_digest", "num_train", "num_val"))
     )
-    sizes = f"{show(first['num_train'])} training and {show(first['num_val'])} validation images"
+    sizes = f"{show(first['num_train'])} training and {show(first['num_val'])} validation examples"
     shared = {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1}
     return [
         ("Command", found.sweep.command),

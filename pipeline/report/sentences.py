@@ -45,10 +45,10 @@ def validation_accuracy(found: SweepAnalysis) -> str:
     seeds = f"mean over {estimate.num_seeds} seeds, " if estimate.num_seeds > 1 else ""
     interval = f"95 % interval {percent(estimate.low)} to {percent(estimate.high)}"
     if estimate.num_candidates == 1:
-        return f"{percent(estimate.raw)} ({seeds}{interval}, {best.num_val:,} images)"
+        return f"{percent(estimate.raw)} ({seeds}{interval}, {best.num_val:,} examples)"
     return (
         f"{percent(estimate.corrected)} ({seeds}{interval}; corrected for the choice among "
-        f"{estimate.num_candidates}; {percent(estimate.raw)} measured on {best.num_val:,} images)"
+        f"{estimate.num_candidates}; {percent(estimate.raw)} measured on {best.num_val:,} examples)"
     )
 
 
@@ -62,7 +62,7 @@ def test_accuracy(found: SweepAnalysis) -> str:
         return percent(best.test_acc)
     low, high = best.test_acc_ci95
     interval = f"95 % interval {percent(low)} to {percent(high)}"
-    return f"{percent(best.test_acc)} ({interval}, {best.num_test:,} images)"
+    return f"{percent(best.test_acc)} ({interval}, {best.num_test:,} examples)"
 
 
 def job_counts(found: SweepAnalysis) -> str:
@@ -137,7 +137,7 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         )
     if others:
         tied = len(confidence.members) - 1
-        test = "(paired tests on the same validation images, Holm's correction, 5 % level)"
+        test = "(paired tests on the same validation examples, Holm's correction, 5 % level)"
         if tied:
             table = evidence.configurations
             row = table[table["configuration"] == confidence.cheapest].iloc[0]
@@ -161,7 +161,7 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         )
     if found.epoch_optimism is not None:
         yield (
-            "The best epoch of each model is chosen on the same validation images. For the chosen "
+            "The best epoch of each model is chosen on the same validation examples. For the chosen "
             f"model it exceeds the epochs around it by {100 * found.epoch_optimism:.1f} points. "
             "The estimates do not correct this."
         )

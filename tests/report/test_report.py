@@ -152,7 +152,7 @@ def test_csv_and_markdown_agree_with_json(written: Report, facts: dict[str, Any]
     best = facts["best"]
     estimate = facts["evidence"]["estimate"]
     assert f"**Validation accuracy: {percent(estimate['corrected'])} (95 % interval" in text
-    assert f"{percent(best['val_acc'])} measured on 359 images" in text
+    assert f"{percent(best['val_acc'])} measured on 359 examples" in text
     assert f"| 1 | 16 | 1e-4 | 1 | {percent(best['val_acc'])} | {best['val_loss']:.4f} |" in text
     for heading in ("Finished", "Diverged", "Failed"):
         assert f"\n## {heading} jobs\n" in text
