@@ -161,7 +161,7 @@ def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         )
     if found.epoch_optimism is not None:
         yield (
-            "The best epoch of each model is chosen on the same validation examples. For the chosen "
+            "The best epoch of each model is chosen on the same validation examples. For the best "
             f"model it exceeds the epochs around it by {100 * found.epoch_optimism:.1f} points. "
             "The estimates do not correct this."
         )
