@@ -23,7 +23,7 @@ from tests.data.samples import (
 )
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "x" * 300, "a\0b", "", "."])
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "x" * 300, "a\0b", "."])
 def test_dataset_names_are_never_paths(tmp_path: Path, name: str) -> None:
     with pytest.raises(PipelineError, match=r"data\.kind must be one of") as caught:
         load(in_folder(name, tmp_path), "float32")

@@ -82,7 +82,7 @@ def _digests(client: MlflowClient, run: Run) -> dict[str, Any]:
     metrics = {
         name: {str(m.step): repr(float(m.value)) for m in client.get_metric_history(run_id, name)}
         for name in run.data.metrics
-        if name != "test_acc"  # only the chosen model has it
+        if name not in ("test_acc", "num_test")  # only the chosen model has them
     }
     weights: dict[str, str] = {}
     hits: dict[str, str] = {}
