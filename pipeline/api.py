@@ -39,6 +39,7 @@ from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 LINES = 5  # of the output that an error shows
+HINT = "Set the environment variable HYDRA_FULL_ERROR"  # with which Hydra ends its errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,8 @@ def _run(command: Sequence[str]) -> tuple[int, list[str]]:
         try:
             for line in process.stdout:
                 print(line, end="")
-                lines = [*lines, line.strip()][-LINES:]
+                if not line.startswith(HINT):
+                    lines = [*lines, line.strip()][-LINES:]
             return process.wait(), lines
         except BaseException:
             process.send_signal(signal.SIGINT)

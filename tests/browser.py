@@ -20,7 +20,7 @@ class Browser:
 
     def __init__(self) -> None:
         assert CHROMIUM is not None
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs, self.to = os.pipe()
         self.back, answers = os.pipe()
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]

@@ -32,10 +32,12 @@ def run(
         env: further environment variables.
     """
     outputs.parent.mkdir(parents=True, exist_ok=True)
+    # `mlflow.set_tracking_uri` in a test exports its store, which is not the default of a user.
+    inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd or outputs.parent,
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)} | dict(env or {}),
+        env=inherited | {"PIPELINE_OUTPUTS": str(outputs)} | dict(env or {}),
         capture_output=True,
         text=True,
         check=False,

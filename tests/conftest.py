@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,6 +39,12 @@ SMALL = Hyperparameters(
     dropout=0.0,
     flip=False,
 )
+
+
+def pytest_runtest_setup() -> None:
+    """Forget the store that `mlflow.set_tracking_uri` of an earlier test has exported."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

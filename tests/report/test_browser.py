@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import DataConfig
+from pipeline.report.labels import label
 from pipeline.report.write import Report, write_report
 from pipeline.serving.promotion import promote
 from pipeline.tracking import queries
@@ -84,8 +85,8 @@ def heading(page: Browser, name: str) -> int:
 def test_page_is_drawn_without_network_or_errors(page: Browser, written: Report) -> None:
     text = page.text()
     assert written.best is not None
-    assert f"Best model: H={written.best.hidden_size}" in text[:400]
-    for title in ("What mattered", "Learning curves", "The chosen model", "Finished jobs"):
+    assert f"Best model: H={written.best.values['hidden_size']}" in text[:400]
+    for title in ("Hyperparameter importance", "Learning curves", "Chosen model", "Finished jobs"):
         assert title in text
     assert page.run("document.querySelectorAll('svg').length") == 7  # 3 marginals, 2, 2 of curves
     drawn = "[...document.querySelectorAll('img')].every((i) => i.complete && i.naturalWidth > 0)"
@@ -107,7 +108,7 @@ def test_click_on_a_heading_sorts_and_second_click_reverses(page: Browser) -> No
 
 
 def test_columns_of_numbers_are_sorted_as_numbers(page: Browser) -> None:
-    for name in ("λ", "lr", "H", "best_val_acc", "time"):
+    for name in ("λ", "lr", "H", "best_val_acc", "run time"):
         number = heading(page, name)
         page.run(f"document.querySelector('.finished th:nth-child({number}) button').click()")
         cells = f"[...document.querySelectorAll('.finished tbody td:nth-child({number})')]"
@@ -133,7 +134,8 @@ def test_table_of_configurations_can_be_filtered(page: Browser, written: Report)
     page.run(f"{field}.value = 'no'; {field}.dispatchEvent(new Event('input'))")
     rows = "[...document.querySelectorAll('.compared tbody tr:not([hidden])')]"
     worse = page.run(f"{rows}.map((row) => row.cells[0].textContent)")
-    assert worse == [r["configuration"] for r in facts["configurations"] if r["worse"]]
+    swept = [row["values"] for row in facts["configurations"] if row["worse"]]
+    assert worse == [label(values, list(values)) for values in swept]
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -229,7 +231,7 @@ def test_report_of_colour_images_is_drawn(browser: Browser, store: Store, tmp_pa
     assert page.stat().st_size < 3_000_000
     browser.size(1440)
     browser.open(page.as_uri())
-    for name in ("airplane", "truck", "Generalisation gap", "taken for"):
+    for name in ("airplane", "truck", "Generalisation gap", ", predicted "):
         assert name in browser.text()
     assert browser.run("[...document.images].filter((i) => i.naturalWidth > 0).length") == 9
     assert browser.complaints() == []
@@ -276,7 +278,7 @@ def test_mlflow_ui_shows_the_sweep_its_jobs_and_the_champion(
     browser.size(1440, 1400)
     runs = f"{ui}/#/experiments/{sweep.experiment_id}/runs"
     browser.open(f"{runs}/{sweep.run_id}")
-    browser.until(f"document.body.innerText.includes('H={facts['hidden_size']}')")
+    browser.until(f"document.body.innerText.includes('H={facts['values']['hidden_size']}')")
     assert "Validation accuracy" in browser.text()  # the description
     links = browser.run("[...document.querySelectorAll('a')].map((a) => a.href)")
     assert any(link.endswith(f"/runs/{facts['run_id']}") for link in links)
