@@ -203,7 +203,7 @@ def _run(command: Sequence[str]) -> tuple[int, list[str]]:
         try:
             for line in process.stdout:
                 print(line, end="")
-                if not line.startswith(HINT):
+                if line.strip() and not line.startswith(HINT):
                     lines = [*lines, line.strip()][-LINES:]
             return process.wait(), lines
         except BaseException:

@@ -11,9 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.composed import job_values
 from pipeline.hydra_compat import allow_lazy_help
 from pipeline.paths import CONF
-from pipeline.session import job_return_value, job_values, run_context
+from pipeline.session import job_return_value, run_context
 
 log = logging.getLogger("pipeline")
 

@@ -17,22 +17,21 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 import pipeline.resolvers  # noqa: F401 (registers the interpolations of conf/)
 from pipeline import shutdown
 from pipeline.checks import check_single_run, check_swept_keys
-from pipeline.config import TrackingConfig, parse_job, parse_tracking
+from pipeline.composed import job_values, task_part, tracking_config
+from pipeline.config import parse_job
 from pipeline.errors import PipelineError
-from pipeline.paths import IN_CHECKOUT, START_DIR, default_tracking_uri, outputs_dir
+from pipeline.paths import outputs_dir
 from pipeline.uris import redact
 
 if TYPE_CHECKING:
@@ -134,6 +133,7 @@ class Session:
             PipelineError: the store cannot be opened.
         """
         from pipeline.tracking import cleanup
+        from pipeline.tracking.queries import unused_sweep_name
 
         if self._config is None or self.sweep is not None:
             return
@@ -141,7 +141,7 @@ class Session:
         print(f"MLflow store: {redact(store.uri)}, experiment {experiment}")
         cleanup.kill_orphaned_runs(store)
         experiment_id = store.ensure_experiment(experiment)
-        name = _unique_name(store, self._name)
+        name = unused_sweep_name(store, self._name)
         os.environ[SWEEP_VARIABLE] = name
         self.sweep = store.start_sweep(experiment_id, name, self.command)
         self.store = store
@@ -270,66 +270,6 @@ def job_return_value(run: JobRun) -> float | None:
     return run.score if run.outcome == "finished" else None
 
 
-def plain_values(config: DictConfig) -> dict[str, Any]:
-    """A configuration as plain Python values, interpolations resolved.
-
-    Raises:
-        CompactHydraException: an interpolation cannot be resolved.
-    """
-    try:
-        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    except OmegaConfBaseException as error:
-        raise CompactHydraException(" ".join(str(error).split())) from None
-
-
-def task_part(config: DictConfig) -> DictConfig:
-    """A job's configuration without Hydra's own node."""
-    part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    OmegaConf.copy_cache(from_config=config, to_config=part)
-    return part
-
-
-def job_values(config: DictConfig) -> dict[str, Any]:
-    """The values of a job, with absolute paths.
-
-    Relative paths count from the directory in which the command started, also where
-    hydra.job.chdir=true gives each job a directory of its own.
-
-    Raises:
-        CompactHydraException: an interpolation cannot be resolved.
-    """
-    values = plain_values(config)
-    for group, key in (("data", "dir"), ("data", "file"), ("tracking", "uri")):
-        texts = values.get(group)
-        if isinstance(texts, dict) and isinstance(texts.get(key), str):
-            texts[key] = _absolute(texts[key])
-    return values
-
-
-def _absolute(location: str) -> str:
-    """A path or the URI of a sqlite file, relative to the directory of the command."""
-    scheme = "sqlite:///" if location.startswith("sqlite:///") else ""
-    path = location.removeprefix(scheme)
-    if not path or path == ":memory:" or (not scheme and ":" in path):
-        return location
-    return scheme + str(START_DIR / path)
-
-
-def tracking_config(config: DictConfig) -> TrackingConfig:
-    """The checked group `tracking` of a configuration.
-
-    Raises:
-        PipelineError: one of its values is wrong.
-    """
-    group = OmegaConf.select(config, "tracking")
-    if not isinstance(group, DictConfig):
-        return parse_tracking(group)
-    values = plain_values(group)
-    if isinstance(values.get("uri"), str):
-        values["uri"] = _absolute(values["uri"])
-    return parse_tracking(values)
-
-
 def _open_store(config: DictConfig) -> tuple[Store, str]:
     """The store that a configuration names, and the name of its experiment.
 
@@ -347,39 +287,14 @@ def _sweep_name(hydra_config: DictConfig) -> str:
     return Path(hydra_config.sweep.dir).resolve().name
 
 
-def _unique_name(store: Store, name: str) -> str:
-    """The ID of a new sweep: the name of its folder, with the time if the store has that ID."""
-    from pipeline.tracking import queries
-    from pipeline.tracking.errors import TrackingError
-
-    try:
-        queries.find_sweep(store, name)
-    except TrackingError:
-        return name
-    return f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
-
-
 def _write_report(store: Store, sweep: Sweep) -> bool:
     """Write and print the report; returns whether it chose a model."""
     from pipeline.execution.workers import stop_workers
+    from pipeline.report.links import runs_page
     from pipeline.report.write import write_report
 
     stop_workers()  # they map the data, which the report reads again
     report = write_report(store, sweep, outputs_dir() / "reports")
     print(*report.lines, sep="\n")
-    print(f"All runs: {_ui(store.uri)}/{_RUNS_PAGE.format(sweep.experiment_id)}")
+    print(f"All runs: {runs_page(store.uri, sweep.experiment_id)}")
     return report.best is not None
-
-
-# Without this type, MLflow's UI opens its view for language models.
-_RUNS_PAGE = "#/experiments/{}/runs?workflowType=machine_learning"
-
-
-def _ui(uri: str) -> str:
-    """How to open the UI of a store."""
-    if uri.startswith("http"):
-        return redact(uri.rstrip("/"))
-    server = "make ui" if IN_CHECKOUT else "pipeline-ui"
-    if uri != default_tracking_uri():
-        server = f"pipeline-ui --tracking-uri {shlex.quote(redact(uri))}"
-    return f"{server}, then http://127.0.0.1:5000"

@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 
 from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._jobs import close_job, open_job, sweep_folder_errors
+from pipeline.composed import job_values, plain_values, task_part, tracking_config
 from pipeline.config import Halving, LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
 from pipeline.execution.run import dry_run, train_jobs
 from pipeline.hydra_compat import job_config, set_job_config
 from pipeline.report.write import load_libraries
-from pipeline.session import job_values, plain_values, run_context, task_part, tracking_config
+from pipeline.session import run_context
 from pipeline.shutdown import reraise_pending_signal
 
 if TYPE_CHECKING:

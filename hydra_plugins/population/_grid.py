@@ -15,9 +15,10 @@ from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
+from pipeline.composed import job_values, task_part
 from pipeline.config import parse_job
 from pipeline.hydra_compat import BasicSweeper
-from pipeline.session import current_session, job_values, task_part
+from pipeline.session import current_session
 
 if TYPE_CHECKING:
     from hydra_plugins.population.sweeper import GridSweeper

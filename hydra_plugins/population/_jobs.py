@@ -13,10 +13,11 @@ from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from pipeline.composed import job_values, task_part
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import JobSpec
 from pipeline.hydra_compat import represent_str, set_job_config
-from pipeline.session import job_return_value, job_values, task_part
+from pipeline.session import job_return_value
 from pipeline.uris import redact
 
 

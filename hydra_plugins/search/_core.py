@@ -17,13 +17,14 @@ from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._space import split
+from pipeline.composed import job_values, task_part
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
 from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds, extremes
 from pipeline.search.study import Study
-from pipeline.session import current_session, job_values, task_part
+from pipeline.session import current_session
 
 if TYPE_CHECKING:
     from hydra_plugins.search.sweeper import OptunaSweeper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -34,6 +35,15 @@ def find_sweep(store: Store, name: str | None = None) -> Sweep:
     if not latest:
         raise TrackingError("there is no sweep yet: start one with python -m pipeline -m …")
     raise TrackingError(f"there is no sweep {name!r} in {store.uri}: the latest are {latest}")
+
+
+def unused_sweep_name(store: Store, name: str) -> str:
+    """The ID of a new sweep: `name`, with the time appended if the store has a sweep of that ID."""
+    try:
+        find_sweep(store, name)
+    except TrackingError:
+        return name
+    return f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
 
 
 def _sweeps(store: Store, condition: str = "") -> Iterator[Sweep]:
