@@ -45,7 +45,7 @@ def promote(
         store: the store of the run.
         run: a row of `tabulate`.
         name: of the registered model; None: the name of the dataset.
-        force: also replace a champion that is not significantly worse.
+        force: replace the champion in any case.
         candidates: the runs among which the run was selected; None: it was the only one.
 
     Returns:
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="also replace a champion that is not significantly worse",
+        help="replace the champion in any case",
     )
     parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
     options = parser.parse_args(arguments)
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     address = f"models:/{champion.name}@{ALIAS}"
     print(f"{champion.name} version {champion.version} is the {ALIAS}: {run['name']}")
-    print(f'Load it with mlflow.pyfunc.load_model("{address}"), or serve it with make serve')
+    print(f'Load it with mlflow.pyfunc.load_model("{address}"), or serve it with pipeline-serve')
 
 
 def find(
