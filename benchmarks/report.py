@@ -51,7 +51,7 @@ SWEEP_NOTES = """\
 Wall time from the command to its report, each time with an empty store. All contenders train the
 same grid on the same training images and validate on the same other images. This project limits
 BLAS to one thread, so `hydra/launcher=basic` has no better number of threads. The peers are in
-[benchmarks/peers/](../benchmarks/peers). PyTorch indexes tensors in memory, which is faster here
+`benchmarks/peers/`. PyTorch indexes tensors in memory, which is faster here
 than its DataLoader. Ray Tune reuses its workers and writes its own records, without MLflow.
 scikit-learn has no decay of the learning rate and scores a model only after its last epoch. Optuna
 ran with one and with two trials at a time; the table shows the faster variant. Initial weights and
@@ -66,7 +66,7 @@ JOB_NOTES = """\
 Sweeps of tiny one-epoch jobs (H = 4, digits). The cost of a job is (time of n jobs − time of 2
 jobs) / (n − 2). It covers composing, folders, logs and tracking, and for this project the report.
 The stock way is a Hydra app with the basic launcher and MLflow's fluent calls
-([stock_hydra.py](../benchmarks/peers/stock_hydra.py)). It reads its data once instead of once per
+(`benchmarks/peers/stock_hydra.py`). It reads its data once instead of once per
 job. Where the stock way was not run, its cost is extrapolated by the slope between the two largest
 numbers of jobs.
 """
