@@ -1,7 +1,7 @@
 """Private parts of Hydra and OmegaConf. No other module uses a name that starts with an underscore.
 
-Checked with hydra-core 1.3.8 and omegaconf 2.3.1. `tests/test_hydra_compat.py` fails with the name of the
-part that another version has moved or changed.
+Checked with hydra-core 1.3.8 and omegaconf 2.3.1. `tests/test_hydra_compat.py` fails with
+the name of the part that another version has moved or changed.
 
 - `BasicSweeper`: Hydra's grid sweeper is a plugin, and plugins are private modules.
 - `apply_overrides`, `override_dirname`: the two steps of Hydra's config loader that depend on a

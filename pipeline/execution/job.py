@@ -233,7 +233,7 @@ class JobRun:
             self._log.info(self.summary())
 
     def delete_checkpoint(self) -> None:
-        """Delete the checkpoint, after `Store.flush_to_disk` has made the result in MLflow durable."""
+        """Delete the checkpoint, after `Store.flush_to_disk` has made the result durable."""
         assert self._checkpoints is not None
         self._checkpoints.delete(self.checkpoint_name)
         self._enter(JobState.COMMITTED)
