@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.naive import TwoLayerNet
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset, Scaler
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.train import steps
 
 BATCH = 200

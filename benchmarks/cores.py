@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import grid, random_data
 from benchmarks.measure import CORES, Mode, Samples, arguments, interleave, save
-from pipeline.config import Hyperparameters
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.train import steps
 
 WIDTHS = {Mode.SMOKE: (32, 16)}  # of the wide model and of each of three equal models

@@ -64,7 +64,7 @@ def _num_values(override: Override) -> int | None:
 
 
 def _overrides(hydra_config: DictConfig) -> list[Override]:
-    """The overrides of the command line, and those of an experiment about shared keys."""
+    """The overrides of shared keys, from the command line and from an experiment."""
     # Read without resolving: an interpolation in these texts may be invalid.
     sweeper: Any = OmegaConf.to_container(hydra_config.sweeper)
     params = sweeper.get("params")

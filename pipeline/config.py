@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pipeline.errors import ConfigError
-from pipeline.hyperparameters import Hyperparameters as Hyperparameters
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.validation import checked, parse
 
 

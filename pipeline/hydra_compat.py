@@ -84,7 +84,7 @@ def override_dirname(overrides: Sequence[Override], names: DictConfig) -> str:
     """The value of `hydra.job.override_dirname`.
 
     Args:
-        overrides: of the job, without those of Hydra itself.
+        overrides: of the job, without the overrides of Hydra itself.
         names: the node `hydra.job.config.override_dirname`.
     """
     return get_overrides_dirname(

@@ -79,7 +79,7 @@ def pid_namespace() -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """The path of a temporary file beside a path, which names its process."""
+    """The path of a temporary file next to a path. Its name contains this process's identity."""
     return path.with_name(f"{path.name}.{this_process()}.tmp")
 
 

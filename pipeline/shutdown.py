@@ -114,7 +114,7 @@ def reraise_pending_signal() -> Iterator[None]:
 
 
 def acknowledge() -> None:
-    """Forget the pending signal: the command has stopped because of it."""
+    """Forget the pending signal, after the command has reacted to it."""
     _state.pending.clear()
 
 

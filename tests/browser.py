@@ -95,18 +95,18 @@ class Browser:
             time.sleep(0.1)
 
     def text(self) -> str:
-        """What a reader sees."""
+        """The visible text of the page."""
         return str(self.run("document.body.innerText"))
 
     def size(self, width: int, height: int = 900) -> None:
-        """Make the window so large."""
+        """Set the size of the window in pixels."""
         self.ask(
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
         )
 
     def prefer(self, media: str = "", **features: str) -> None:
-        """Set what the reader prefers, as prefers_color_scheme="dark", on `media` as "print"."""
+        """Set the preferences of the reader, as prefers_color_scheme="dark", and the medium."""
         wanted = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
         self.ask("Emulation.setEmulatedMedia", media=media, features=wanted)
 
@@ -121,7 +121,7 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Addresses that were asked for over the network since the page was opened."""
-        self.run("0")  # takes in what has happened until now
+        self.run("0")  # receives the events since the last call
         return [
             event["params"]["request"]["url"]
             for event in self.events

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import DataConfig, Halving, Hyperparameters
+from pipeline.config import DataConfig, Halving
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
 from pipeline.execution.job import JobRun
 from pipeline.execution.local import LocalBackend
 from pipeline.execution.run import train_jobs
 from pipeline.execution.spec import JobSpec, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import Hyperparameters, parse_job
+from pipeline.config import parse_job
 from pipeline.execution.fingerprint import fingerprint
-from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameter, Traits
+from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameter, Hyperparameters, Traits
 from pipeline.paths import CONF
 from tests.test_config import VALUES
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 
 Params = dict[str, Array]
 

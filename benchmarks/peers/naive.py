@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Hyperparameters
+from pipeline.hyperparameters import Hyperparameters
 
 
 class TwoLayerNet:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from benchmarks.peers.pytorch import network
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 
 
 def steps_of(

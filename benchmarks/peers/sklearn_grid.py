@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.peers.task import Task, report_best
-from pipeline.config import Hyperparameters
+from pipeline.hyperparameters import Hyperparameters
 
 
 def classifier(job: Hyperparameters) -> MLPClassifier:

@@ -17,9 +17,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from benchmarks.peers.naive import TwoLayerNet
-from pipeline.config import DataConfig, Hyperparameters
+from pipeline.config import DataConfig
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
+from pipeline.hyperparameters import Hyperparameters
 
 
 @dataclass

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import DataConfig, Hyperparameters
+from pipeline.config import DataConfig
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
+from pipeline.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,18 @@ __all__ = ["check_jobs", "one_sentence", "split", "sweep_folder_errors"]
 
 
 def split(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-    """All different jobs of a grid, in batches. Of equal jobs, the first one counts.
+    """All different jobs of a grid, in batches.
+
+    Raises:
+        CompactHydraException: an interval is not a list of values.
+    """
+    different = _different(_expand(overrides))
+    size = max_batch_size or len(different) or 1
+    return [different[start : start + size] for start in range(0, len(different), size)]
+
+
+def _expand(overrides: list[Override]) -> list[list[str]]:
+    """All jobs of a grid.
 
     Raises:
         CompactHydraException: an interval is not a list of values.
@@ -39,9 +50,12 @@ def split(overrides: list[Override], max_batch_size: int | None) -> list[list[li
                 "interval, use hydra/sweeper=optuna"
             )
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
-    different = list({_identity(job): job for job in reversed(jobs)}.values())[::-1]
-    size = max_batch_size or len(different) or 1
-    return [different[start : start + size] for start in range(0, len(different), size)]
+    return jobs
+
+
+def _different(jobs: list[list[str]]) -> list[list[str]]:
+    """The jobs without repeated ones. Of equal jobs, the first one counts."""
+    return list({_identity(job): job for job in reversed(jobs)}.values())[::-1]
 
 
 def check_jobs(sweeper: GridSweeper, arguments: Sequence[str]) -> None:
@@ -59,13 +73,13 @@ def check_jobs(sweeper: GridSweeper, arguments: Sequence[str]) -> None:
     composer = Composer(loader, sweeper.config)
     if isinstance(sweeper.launcher, PopulationLauncher):
         launcher_config(sweeper.launcher)
-    jobs = [job for batch in split(parsed, None) for job in batch]
+    all_jobs = _expand(parsed)
+    jobs = _different(all_jobs)
     for job in jobs:
         config = composer.compose(job)
         parse_job(job_values(task_part(config)))
         if isinstance(sweeper.launcher, PopulationLauncher):
             sweeper.launcher.composed[tuple(job)] = config
-    (all_jobs,) = BasicSweeper.split_arguments(parsed, None)
     if len(jobs) < len(all_jobs):
         repeated = len(all_jobs) - len(jobs)
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")

@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.intervals import Noise, accuracy_interval
-from pipeline.analysis.paired import Hits, Paired, pair, pooled_noise
-from pipeline.analysis.runs import number
+from pipeline.analysis.paired import Hits, Paired, configuration_codes, pair, pooled_noise
 from pipeline.selection import configuration_key, selection_key
 
 COLUMNS = ("configuration", "seed", "best_val_acc", "best_val_loss", "cost")
@@ -47,7 +46,7 @@ def replicates(models: pd.DataFrame, hits: Hits) -> pd.DataFrame:
         A row per configuration: configuration, n (models), mean, std (over seeds; NaN for one
         seed), low and high (95 %, `accuracy_interval`), val_loss (mean) and cost.
     """
-    codes = np.array(number(list(models["configuration"])), np.intp)
+    codes = configuration_codes(models)
     table = models.groupby(codes).agg(
         n=("best_val_acc", "size"),
         mean=("best_val_acc", "mean"),

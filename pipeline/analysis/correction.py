@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.intervals import Noise, accuracy_interval
-from pipeline.analysis.paired import Hits, pooled_noise
-from pipeline.analysis.runs import number
+from pipeline.analysis.paired import Hits, configuration_codes, pooled_noise
 
 CHUNK_BYTES = 1 << 25  # of resampled images at once
 
@@ -53,7 +52,7 @@ def correct_selection(
         resamples: the number of bootstrap resamples.
         random_state: the seed of the bootstrap.
     """
-    codes = np.array(number(list(models["configuration"])), np.intp)
+    codes = configuration_codes(models)
     counts = np.bincount(codes)
     means = np.bincount(codes, models["best_val_acc"] + models["gain"]) / counts
     shares = np.zeros((len(counts), n := hits.shape[1]), np.float32)

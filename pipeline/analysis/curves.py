@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pipeline.analysis.runs import CURVES, configuration_ids, rank
+from pipeline.analysis.runs import CURVES, rank
 from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
@@ -33,7 +33,7 @@ def shown_curves(store: Store, jobs: pd.DataFrame) -> list[LearningCurve]:
     epoch, the one that trained longest is shown.
     """
     ranking = rank(jobs)
-    first = ranking[~configuration_ids(ranking).duplicated()]
+    first = ranking[~ranking["configuration"].duplicated()]
     median = len(first) // 2
     places = [*range(min(NUM_BEST, len(first)))]
     places += [median] if median not in places and len(first) else []

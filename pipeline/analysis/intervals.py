@@ -42,6 +42,12 @@ def score_interval(centre: float, n: float, critical: float) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def satterthwaite(over_seeds: float, seeds_df: int, over_images: float, images_df: int) -> float:
+    """The degrees of freedom of the sum of two variances (Satterthwaite, 1946)."""
+    parts = over_seeds**2 / seeds_df + over_images**2 / max(1, images_df)
+    return (over_seeds + over_images) ** 2 / parts
+
+
 def accuracy_interval(centre: float, hits: NDArray[np.bool_], noise: Noise) -> tuple[float, float]:
     """The 95 % interval for the accuracy of a configuration, over images and seeds.
 
@@ -60,11 +66,11 @@ def accuracy_interval(centre: float, hits: NDArray[np.bool_], noise: Noise) -> t
     shares = hits.mean(axis=0)
     mean = float(shares.mean())
     over_images, over_seeds = float(shares.var()) / n, noise.variance / seeds
-    variance = over_images + over_seeds
+    variance = over_seeds + over_images
     binomial = mean * (1 - mean) / n
     effective = n * binomial / variance if variance > 0 and binomial > 0 else float(n)
     critical = float(norm.ppf(LEVEL))
     if noise.df and over_seeds > 0:
-        df = variance**2 / (over_seeds**2 / noise.df + over_images**2 / max(1, n - 1))
+        df = satterthwaite(over_seeds, noise.df, over_images, n - 1)
         critical = float(t.ppf(LEVEL, df))
     return score_interval(centre, effective, critical)

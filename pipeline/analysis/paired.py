@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom, norm, t
 
-from pipeline.analysis.intervals import LEVEL, Noise
+from pipeline.analysis.intervals import LEVEL, Noise, satterthwaite
 from pipeline.analysis.runs import number
 
 Hits = NDArray[np.bool_]  # (models, images): which images each model classifies correctly
@@ -89,7 +89,7 @@ def pooled_noise(models: pd.DataFrame, *, blocks: bool = True) -> Noise:
         models: a row per model, with `configuration`, `seed` and `best_val_acc`.
         blocks: whether to remove the effect that a seed has on all configurations.
     """
-    codes = _codes(models)
+    codes = configuration_codes(models)
     means = models["best_val_acc"].groupby(codes).transform("mean").to_numpy(float)
     of_each = pd.Series(means).groupby(codes).first()
     better = models[means >= of_each.quantile(interpolation="higher")]
@@ -106,7 +106,7 @@ def seed_noise(models: pd.DataFrame, *, blocks: bool) -> Noise:
     It is a least squares fit, so seeds may be missing. Without blocks it is the variance within
     configurations.
     """
-    codes = _codes(models)
+    codes = configuration_codes(models)
     y = models["best_val_acc"].to_numpy(float)
     columns = (
         pd.get_dummies(models["seed"], dtype=float).to_numpy() if blocks else y[:, None][:, :0]
@@ -148,13 +148,13 @@ def _t_test(
     if variance == 0 or not noise.df:
         p_value = float(difference == 0)
         return Paired(difference, difference, difference, p_value, np.nan, "paired_t")
-    df = variance**2 / (over_seeds**2 / noise.df + over_images**2 / max(1, n - 1))
+    df = satterthwaite(over_seeds, noise.df, over_images, n - 1)
     p_value = float(2 * t.sf(abs(difference) / variance**0.5, df))
     half = float(t.ppf(LEVEL, df)) * variance**0.5
     test = "paired_t" if paired else "unpaired_t"
     return Paired(difference, difference - half, difference + half, p_value, df, test)
 
 
-def _codes(models: pd.DataFrame) -> NDArray[np.intp]:
+def configuration_codes(models: pd.DataFrame) -> NDArray[np.intp]:
     """The configuration of each model as a number."""
     return np.array(number(list(models["configuration"])), np.intp)

@@ -15,11 +15,12 @@ from typing import Any, Protocol, Self
 
 import psutil
 
-from pipeline.config import Hyperparameters, LauncherConfig
+from pipeline.config import LauncherConfig
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.spec import JobResult, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Row
 from pipeline.outcomes import Outcome
 

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Checkpoint, Metrics, Row
 from pipeline.nn.model import Params
 from pipeline.nn.population import VERSION

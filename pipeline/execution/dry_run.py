@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.config import Halving, Hyperparameters
+from pipeline.config import Halving
 from pipeline.data.dataset import Dataset
 from pipeline.execution.backend import Resources
-from pipeline.execution.plan import ShardPlan, model_bytes, plan_waves
+from pipeline.execution.plan import ShardPlan, makespan, model_bytes, plan_waves
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.cost import training_cost
 from pipeline.nn.population import group_into_stacks
 from pipeline.nn.train import steps
@@ -100,13 +101,12 @@ def _seconds(
     images = len(data.y_train) + len(data.y_val) / 3  # without gradients: a third of the work
     total = 0.0
     for wave in waves:
-        busy = [0.0] * (cores // wave[0].threads)
-        for shard in wave:
-            one_thread = sum(
-                jobs[i].num_epochs * images * per_image[jobs[i].hidden_size] for i in shard.jobs
-            )
-            busy[busy.index(min(busy))] += one_thread / shard.threads
-        total += max(busy)
+        times = (
+            sum(jobs[i].num_epochs * images * per_image[jobs[i].hidden_size] for i in shard.jobs)
+            / shard.threads
+            for shard in wave
+        )
+        total += makespan(times, cores // wave[0].threads)
     return total
 
 

@@ -7,8 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.config import Hyperparameters
-from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from pipeline.nn.population import trainer_version
 
 

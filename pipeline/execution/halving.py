@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.config import Halving, Hyperparameters
+from pipeline.config import Halving
 from pipeline.execution.job import JobRun
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.selection import SelectionKey, configuration_key
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pipeline.config import Hyperparameters, Job, parse_job
+from pipeline.config import Job, parse_job
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.artifacts import write_artifacts
@@ -22,6 +22,7 @@ from pipeline.execution.job_metadata import (
 )
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Checkpoint, Row, selection_key
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
-from pipeline.config import Hyperparameters
 from pipeline.errors import ConfigError
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.cost import prediction_cost, serial_share
 
 THREAD_OVERHEAD = 1.05  # the time of a shard with several threads, relative to a perfect division
@@ -157,12 +157,21 @@ def _divide(
     return sorted(plans, key=lambda shard: -shard.work)
 
 
-def _duration(shards: Sequence[ShardPlan], processes: int) -> float:
-    """The time of a wave: each process trains the next shard as soon as it is free."""
+def makespan(times: Iterable[float], processes: int) -> float:
+    """The time of a wave: each process trains the next shard as soon as it is free.
+
+    Args:
+        times: of the shards, in their order.
+        processes: that train at the same time.
+    """
     busy = [0.0] * processes
-    for shard in shards:
-        busy[busy.index(min(busy))] += shard.work
+    for time in times:
+        busy[busy.index(min(busy))] += time
     return max(busy)
+
+
+def _duration(shards: Sequence[ShardPlan], processes: int) -> float:
+    return makespan((shard.work for shard in shards), processes)
 
 
 def _work(job: Hyperparameters) -> int:

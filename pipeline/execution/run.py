@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pipeline.config import Halving, Hyperparameters, Job, check_batch_size
+from pipeline.config import Halving, Job, check_batch_size
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
 from pipeline.errors import ConfigError, PipelineError
@@ -20,6 +20,7 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.plan import check_size
 from pipeline.execution.reuse import finish_duplicates, partition
 from pipeline.execution.spec import JobSpec, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.paths import checkpoints_dir
 
 

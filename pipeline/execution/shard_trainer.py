@@ -7,11 +7,11 @@ import traceback
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.shared_metrics import SharedMetrics
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot
 from pipeline.nn.train import train
 

@@ -18,12 +18,12 @@ from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 from pipeline import shutdown
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.plan import ShardPlan
 from pipeline.execution.shard_trainer import ShardTrainer
 from pipeline.execution.shared_metrics import SharedMetrics
+from pipeline.hyperparameters import Hyperparameters
 
 
 def share_dataset(data: Dataset, folder: Path) -> Dataset:

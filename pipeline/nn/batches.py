@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.model import Array, Labels
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Hyperparameters
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn import model
 from pipeline.nn.memory import Workspace
 from pipeline.nn.model import Array, Labels, Params, Weights

@@ -6,8 +6,8 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 
 # The version of the trainer's numbers. Raise both numbers with any change in this package that
 # alters a metric or a weight by a single bit: finished runs and checkpoints are reused by it.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Hyperparameters
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.model import Array
 
 

@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn import model
 from pipeline.nn.history import Checkpoint, EpochEnd, Metrics, Row, Snapshot, selection_key
 from pipeline.nn.memory import Workspace

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.batches import mini_batches
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot
 from pipeline.nn.memory import Workspace

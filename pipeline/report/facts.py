@@ -13,11 +13,12 @@ import pandas as pd
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.heatmap import GRID
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
-from pipeline.analysis.runs import DATA, PARAMS
+from pipeline.analysis.runs import DATA
 from pipeline.outcomes import Outcome
 from pipeline.report import sentences
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import csv_text
+from pipeline.report.labels import shared_values
 
 SCHEMA_VERSION = 2  # of report.json; a change of the meaning or the type of a field raises it
 MISTAKE = ("number", "label", "predicted", "probability")  # the fields of a mistake in JSON
@@ -27,7 +28,6 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
     """All facts of a report as JSON values."""
     jobs = found.jobs
     first = jobs[jobs["dataset"].notna()][:1]
-    shared = [key for key in PARAMS if jobs[key].nunique() == 1]
     facts = {
         "schema_version": SCHEMA_VERSION,
         "sweep": found.sweep.name,
@@ -35,11 +35,11 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
         "jobs": sentences.job_counts(found),
         "outcomes": {outcome.value: count for outcome, count in found.counts.items()},
         **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
-        "shared": {key: jobs[key].dropna().iloc[0] for key in shared},
+        "shared": shared_values(jobs),
         "best": asdict(found.chosen.best) if found.chosen else None,
         "problem": None if found.chosen else sentences.no_choice(found),
         "against": _against(comparison) if comparison else None,
-        "notes": [*sentences.missing_results(found), *sentences.notes(found)],
+        "notes": sentences.all_notes(found),
         "evidence": _evidence(found.evidence) if found.evidence else None,
         "diagnostics": _diagnostics(found),
         "runs": _records(jobs),

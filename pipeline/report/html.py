@@ -45,7 +45,7 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
     return environment.get_template("report.html.j2").render(
         sweep=found.sweep.name,
         answer=sentences.answer(found),
-        notes=[*sentences.missing_results(found), *sentences.notes(found)],
+        notes=sentences.all_notes(found),
         comparison=_comparison(comparison) if comparison else None,
         chosen=found.chosen,
         diagnostics=found.diagnostics,

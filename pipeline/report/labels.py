@@ -28,6 +28,11 @@ def shown_names(jobs: pd.DataFrame) -> list[str]:
     return [key for key in PARAMS if key in GRID or jobs[key].nunique() > 1]
 
 
+def shared_values(jobs: pd.DataFrame) -> dict[str, Any]:
+    """The values that all jobs have in common."""
+    return {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1}
+
+
 def run_label(run: pd.Series[Any], jobs: pd.DataFrame) -> str:
     """A run by all values that distinguish it from the other jobs."""
     names = [key for key in PARAMS if jobs[key].nunique() > 1]

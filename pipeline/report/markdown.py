@@ -7,10 +7,10 @@ from typing import Any
 
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
-from pipeline.analysis.runs import PARAMS
 from pipeline.report import sentences
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import markdown_text, percent, show
+from pipeline.report.labels import shared_values
 from pipeline.report.tables import (
     Table,
     configuration_table,
@@ -41,9 +41,10 @@ def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
 
 def description(found: SweepAnalysis) -> str:
     """The answer and the notes."""
-    notes = [*sentences.missing_results(found), *sentences.notes(found)]
     lines = [f"**{markdown_text(line)}**  " for line in sentences.answer(found)]
-    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in notes)])
+    return "\n".join(
+        [*lines, "", *(f"- {markdown_text(note)}" for note in sentences.all_notes(found))]
+    )
 
 
 def mlflow_description(found: SweepAnalysis, sweep: Sweep, pictures: Sequence[str]) -> str:
@@ -90,12 +91,14 @@ def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
         data[0] if data else dict.fromkeys(("dataset", "dataset_digest", "num_train", "num_val"))
     )
     sizes = f"{show(first['num_train'])} training and {show(first['num_val'])} validation examples"
-    shared = {key: jobs[key].dropna().iloc[0] for key in PARAMS if jobs[key].nunique() == 1}
     return [
         ("Command", found.sweep.command),
         ("Jobs", sentences.job_counts(found)),
         ("Data", f"{show(first['dataset'])}, {sizes}, digest {show(first['dataset_digest'])}"),
-        ("Shared values", ", ".join(f"{key}={show(value)}" for key, value in shared.items())),
+        (
+            "Shared values",
+            ", ".join(f"{key}={show(value)}" for key, value in shared_values(jobs).items()),
+        ),
     ]
 
 

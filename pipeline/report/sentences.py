@@ -101,6 +101,11 @@ def missing_results(found: SweepAnalysis) -> Iterator[str]:
         )
 
 
+def all_notes(found: SweepAnalysis) -> list[str]:
+    """The sentences below the answer: missing results, then everything about the choice."""
+    return [*missing_results(found), *notes(found)]
+
+
 def notes(found: SweepAnalysis) -> Iterator[str]:
     """Sentences about the certainty of the choice, the importance of values and the next step."""
     if found.halted:

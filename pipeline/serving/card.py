@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.analysis.intervals import wilson
-from pipeline.config import Hyperparameters, Job
+from pipeline.config import Job
 from pipeline.data.preprocessing import SCALINGS
 from pipeline.data.raw import RawDataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.report.formatting import percent, show
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from pipeline.errors import PipelineError
+from pipeline.tracking.registry import CODE
 
-CODE = Path(__file__).parent / "champion.py"
 EARLIER = (  # SHA-256 of champion.py in earlier versions of this project
     "c8a95bbd8084703aa45fa082047e1c0e744cb04d8c8d15fe630c547359056dba",
     "798f30a8d79781db2ea9b2ea5baa5739fcaf02645a2b60567c3e0e037d4930be",

@@ -26,7 +26,7 @@ def kill_orphaned_runs(store: Store) -> None:
 @translate_errors("end the running jobs of the sweep")
 def kill_running_jobs(store: Store, sweep: Sweep) -> None:
     """End the jobs of a sweep that lost machines left RUNNING as KILLED."""
-    query = f"tags.mlflow.parentRunId = '{sweep.run_id}' AND attributes.status = 'RUNNING'"
+    query = f"{sweep.children} AND attributes.status = 'RUNNING'"
     for run in list(store.search(query, sweep.experiment_id)):
         store.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -41,7 +41,7 @@ def claim_shard(store: Store, sweep: Sweep, shard: str) -> dict[int, FinishedRun
         The finished runs by the number of their job.
     """
     found: dict[int, FinishedRun] = {}
-    query = f"tags.mlflow.parentRunId = '{sweep.run_id}' AND tags.shard = '{shard}'"
+    query = f"{sweep.children} AND tags.shard = '{shard}'"
     for run in reversed(list(store.search(query, sweep.experiment_id))):
         job = job_number(run)
         if run.info.status == "RUNNING":

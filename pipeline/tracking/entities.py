@@ -28,6 +28,11 @@ class Sweep:
     # its scale is logarithmic. A list of choices has no interval. Empty for a grid.
     searched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def children(self) -> str:
+        """The filter of `Store.search` for the runs of its jobs."""
+        return f"tags.mlflow.parentRunId = '{self.run_id}'"
+
     @classmethod
     def from_run(cls, run: Run) -> Sweep | None:
         """Read a sweep from its run; None if the run has no such tags."""

@@ -26,9 +26,7 @@ def find_sweep(store: Store, name: str | None = None) -> Sweep:
     Raises:
         TrackingError: the store holds no such sweep.
     """
-    # A filter cannot contain both kinds of quotes, but `_` matches any character.
-    pattern = "" if name is None else f""" AND tags.sweep LIKE '{name.replace("'", "_")}'"""
-    found = next((s for s in _sweeps(store, pattern) if name in (None, s.name)), None)
+    found = next(_sweeps(store, name), None)
     if found is not None:
         return found
     latest = ", ".join(sweep.name for sweep in itertools.islice(_sweeps(store), LISTED))
@@ -37,18 +35,22 @@ def find_sweep(store: Store, name: str | None = None) -> Sweep:
     raise TrackingError(f"there is no sweep {name!r} in {store.uri}: the latest are {latest}")
 
 
+@translate_errors("find the sweep")
 def unused_sweep_name(store: Store, name: str) -> str:
     """The ID of a new sweep: `name`, with the time appended if the store has a sweep of that ID."""
-    try:
-        find_sweep(store, name)
-    except TrackingError:
+    if next(_sweeps(store, name), None) is None:
         return name
     return f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
 
 
-def _sweeps(store: Store, condition: str = "") -> Iterator[Sweep]:
-    runs = store.search(f"tags.kind = 'sweep'{condition}", page=10)
-    return (sweep for run in runs if (sweep := Sweep.from_run(run)))
+def _sweeps(store: Store, name: str | None = None) -> Iterator[Sweep]:
+    """The sweeps with an ID, or all of them, latest first."""
+    # A filter cannot contain both kinds of quotes, but `_` matches any character.
+    pattern = "" if name is None else f""" AND tags.sweep LIKE '{name.replace("'", "_")}'"""
+    for run in store.search(f"tags.kind = 'sweep'{pattern}", page=10):
+        sweep = Sweep.from_run(run)
+        if sweep is not None and name in (None, sweep.name):
+            yield sweep
 
 
 @translate_errors("read the runs of the sweep")
@@ -64,7 +66,7 @@ def sweep_runs(store: Store, sweep: Sweep) -> pd.DataFrame:
         are strings.
     """
     reused = reused_runs(store.client.get_run(sweep.run_id))
-    runs = [(run, job_number(run)) for run in store.search(_children(sweep), sweep.experiment_id)]
+    runs = [(run, job_number(run)) for run in store.search(sweep.children, sweep.experiment_id)]
     found = {run.info.run_id: run for run in _by_id(store, reused.values(), sweep.experiment_id)}
     runs += [(found[run_id], job) for job, run_id in reused.items() if run_id in found]
     runs.sort(key=lambda pair: (pair[0].info.status == "FINISHED", pair[0].info.start_time))
@@ -114,7 +116,7 @@ def has_jobs(store: Store, sweep: Sweep) -> bool:
     """Whether a job of a sweep has a run, its own or a reused one."""
     if reused_runs(store.client.get_run(sweep.run_id)):
         return True
-    children = store.search(_children(sweep), sweep.experiment_id, page=1)
+    children = store.search(sweep.children, sweep.experiment_id, page=1)
     return next(children, None) is not None
 
 
@@ -130,10 +132,6 @@ def finished_runs(
             name = run.data.tags["fingerprint"]
             found.setdefault(name, []).append(FinishedRun.from_run(run))
     return found
-
-
-def _children(sweep: Sweep) -> str:
-    return f"tags.mlflow.parentRunId = '{sweep.run_id}'"
 
 
 def _by_id(store: Store, run_ids: Iterable[str], experiment_id: str) -> Iterator[Run]:

@@ -120,7 +120,7 @@ def _upgrade_if_outdated(path: Path) -> None:
         try:
             (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
         except (sqlite3.OperationalError, TypeError):
-            return  # not a store of MLflow: the error of MLflow tells what it is
+            return  # not a store of MLflow, whose own error explains the problem
         status = mlflow_compat.schema_status(revision)
         if status == "current":
             return

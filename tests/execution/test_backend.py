@@ -11,7 +11,7 @@ from typing import Any, Self
 import joblib
 import pytest
 
-from pipeline.config import Hyperparameters, LauncherConfig, parse_launcher
+from pipeline.config import LauncherConfig, parse_launcher
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import (
@@ -25,6 +25,7 @@ from pipeline.execution.backend import (
 )
 from pipeline.execution.run import train_jobs
 from pipeline.execution.spec import RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import EpochEnd
 from pipeline.nn.train import train
 from tests.conftest import job, statuses

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.files import atomic_write
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Checkpoint, Metrics, Row
 from pipeline.nn.model import Params
 from pipeline.outcomes import Outcome

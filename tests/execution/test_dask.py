@@ -18,7 +18,7 @@ import pytest
 
 from examples.cluster.servers import Cluster, dask, free_port
 from pipeline import shutdown
-from pipeline.config import DataConfig, Hyperparameters
+from pipeline.config import DataConfig
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.execution.dask import scheduler, worker
@@ -26,6 +26,7 @@ from pipeline.execution.dask.backend import DaskBackend
 from pipeline.execution.dask.environment import environment
 from pipeline.execution.dask.task import Task
 from pipeline.execution.spec import RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.tracking import cleanup, queries
 from pipeline.tracking.store import Store
 from tests.conftest import DIGITS, SMALL, TRACKING, job, train

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Event, JobFailed, JobLogged, Plan, PlannedJob
@@ -17,6 +16,7 @@ from pipeline.execution.dask import trainer
 from pipeline.execution.dask.task import ShardResult, Task
 from pipeline.execution.dask.trainer import DaskTrainer
 from pipeline.execution.spec import JobResult, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.outcomes import Outcome
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from pipeline.config import Hyperparameters
 from pipeline.execution.fingerprint import fingerprint
+from pipeline.hyperparameters import Hyperparameters
 
 Hyper = Callable[..., Hyperparameters]
 

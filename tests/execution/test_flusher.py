@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.execution import flusher as flusher_module
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import JobSpec, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.tracking import artifacts, queries
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store

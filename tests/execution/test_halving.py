@@ -12,13 +12,14 @@ import pytest
 
 from pipeline.analysis.runs import rank, tabulate
 from pipeline.analysis.sweep import at_equal_epochs
-from pipeline.config import Halving, Hyperparameters, parse_job
+from pipeline.config import Halving, parse_job
 from pipeline.execution.backend import Resources
 from pipeline.execution.halving import select_halted
 from pipeline.execution.job import JobRun
 from pipeline.execution.local import LocalBackend, LocalTrainer
 from pipeline.execution.run import dry_run
 from pipeline.execution.spec import JobSpec, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
 from pipeline.selection import selection_key
 from pipeline.tracking import queries

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.errors import PipelineError
 from pipeline.execution.job import JobRun
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Metrics, Row
 from pipeline.outcomes import Outcome
 from pipeline.tracking.entities import FinishedRun

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.config import Hyperparameters
 from pipeline.execution.plan import ShardPlan, model_bytes, plan_waves
+from pipeline.hyperparameters import Hyperparameters
 
 Hyper = Callable[..., Hyperparameters]
 PLENTY = 1 << 40  # bytes

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.execution import flusher
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.local import LocalTrainer
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.spec import RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.execution.spec import RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.process import this_process
 from pipeline.tracking import artifacts, queries
 from pipeline.tracking.entities import FinishedRun

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
 from pipeline.tracking import queries
 from tests.conftest import job, statuses, train

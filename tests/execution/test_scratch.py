@@ -1,4 +1,4 @@
-"""Temporary folders: those of dead processes are removed, those of live ones stay."""
+"""Temporary folders: a folder of a dead process is removed, a folder of a live process stays."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution import plan
 from pipeline.execution.checkpoint_file import Model
@@ -19,6 +18,7 @@ from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.plan import model_bytes, plan_waves
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.workers import share_dataset, train_wave
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
 
 Hyper = Callable[..., Hyperparameters]

@@ -5,8 +5,8 @@ on the digits, SHA-256 digests of the weights, the validation hits and the metri
 float64 also depend on NumPy's own AVX-512 loops, so these jobs have two sets of digests.
 
 `store-v1.zip` is an outputs folder of that commit: a finished job, a diverged job, a champion, and
-a job that was killed in its fourth epoch. `store-v1.json` says how it was made and what the resumed
-job must become.
+a job that was killed in its fourth epoch. `store-v1.json` states the commands that made it and the
+expected result of the resumed job.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import EpochEnd
 from pipeline.nn.model import Params
 from pipeline.nn.train import train

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.model import init_params
 from tests.nn.conftest import best_of, run
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
 from pipeline.execution.fingerprint import fingerprint
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn import model, tile
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot
 from pipeline.nn.population import TILE_WIDTH, tile_columns, trainer_version

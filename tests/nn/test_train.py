@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Hyperparameters
 from pipeline.data.dataset import Dataset
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn import model, population
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot, selection_key
 from pipeline.nn.model import Params
