@@ -17,6 +17,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +124,15 @@ class Session:
         self._name = _sweep_name(config.hydra)
         self._config = config
 
-    def start_sweep(self) -> None:
+    def start_sweep(self, num_jobs: int | None = None) -> None:
         """Open the store and create the sweep's parent run, unless that has been done.
 
         The sweepers call this after they have checked all jobs, so that a wrong value leaves no
         run behind.
+
+        Args:
+            num_jobs: the number of planned jobs, by which a report recognises a complete sweep;
+                None: another sweeper has not told it.
 
         Raises:
             PipelineError: the store cannot be opened.
@@ -143,7 +148,7 @@ class Session:
         experiment_id = store.ensure_experiment(experiment)
         name = unused_sweep_name(store, self._name)
         os.environ[SWEEP_VARIABLE] = name
-        self.sweep = store.start_sweep(experiment_id, name, self.command)
+        self.sweep = store.start_sweep(experiment_id, name, self.command, num_jobs)
         self.store = store
 
     def note_search(self, space: Mapping[str, Mapping[str, Any]]) -> None:
@@ -184,6 +189,7 @@ class Session:
         store, sweep = self.store, self.sweep
         if store is None or sweep is None:
             return code
+        sweep = replace(sweep, has_succeeded=code == 0)
         try:
             cleanup.delete_duplicate_runs(store, sweep)
             if not queries.has_jobs(store, sweep):  # interrupted before its first job

@@ -30,7 +30,8 @@ def train_sweep(
         data: the dataset.
     """
     experiment = store.ensure_experiment("digits")
-    sweep = store.start_sweep(experiment, name, f"python -m pipeline -m {MARKUP}")
+    command = f"python -m pipeline -m {MARKUP}"
+    sweep = store.start_sweep(experiment, name, command, len(jobs))
     groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
     specs = [
         JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))

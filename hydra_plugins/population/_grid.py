@@ -85,7 +85,7 @@ def check_jobs(sweeper: GridSweeper, arguments: Sequence[str]) -> None:
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")
     session = current_session()
     if session is not None:
-        session.start_sweep()
+        session.start_sweep(len(jobs))
 
 
 def _identity(job: Sequence[str]) -> tuple[tuple[str, Any], ...]:

@@ -106,7 +106,7 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     study = Study(search, name, sweeper.storage)
     session = current_session()
     if session is not None:
-        session.start_sweep()
+        session.start_sweep(search.count)
         session.note_search(bounds(search.space))
     returns = _train(sweeper, study, fixed)
     best = study.best()

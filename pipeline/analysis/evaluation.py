@@ -20,6 +20,12 @@ from pipeline.tracking.entities import Point
 from pipeline.tracking.store import Store
 
 
+INCOMPLETE = (
+    "not read, because the sweep is not complete: run the same command again, or add --test to "
+    "python -m pipeline.report"
+)
+
+
 @dataclass(frozen=True)
 class Best:
     """The chosen model."""
@@ -58,7 +64,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
     Args:
         store: holds the run.
         row: the chosen row of `pipeline.analysis.runs.rank`.
-        final: whether the choice is final. Before that, the test split is not read.
+        final: whether to read the test split.
     """
     weights, job, data, problem = None, None, None, None
     test = _stored_test(row)
@@ -84,7 +90,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
         test_acc=test[0] if test else None,
         test_acc_ci95=wilson(round(test[0] * test[1]), test[1]) if test and test[1] else None,
         num_test=test[1] if test else None,
-        test_problem=None if test else problem or "not read before all jobs have ended",
+        test_problem=None if test else problem or INCOMPLETE,
     )
     return ChosenModel(best, weights, job, data, problem)
 

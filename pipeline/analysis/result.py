@@ -45,6 +45,7 @@ class SweepAnalysis:
     sweep: Sweep
     jobs: pd.DataFrame  # `tabulate`; the finished runs first, in the order of `rank`
     counts: Mapping[Outcome, int]
+    not_started: int  # planned jobs without a run
     chosen: ChosenModel | None
     evidence: Evidence | None
     evidence_problem: str | None  # the reason why there is no evidence although there is a choice

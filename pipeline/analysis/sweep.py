@@ -30,8 +30,13 @@ from pipeline.tracking.store import Store
 NEIGHBOURS = 2  # epochs on each side of the best one, for its optimism
 
 
-def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
-    """Analyse a sweep. If all its jobs have ended, the chosen model is evaluated on the test split.
+def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnalysis:
+    """Analyse a sweep. If it is complete, the chosen model is evaluated on the test split.
+
+    Args:
+        store: holds the runs.
+        sweep: the sweep. It is complete if as many jobs have ended as were planned when it started.
+        read_test: whether to evaluate the chosen model of an incomplete sweep, too.
 
     Raises:
         PipelineError: the runs cannot be read.
@@ -40,7 +45,10 @@ def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
     ranking = rank(jobs)
     jobs = jobs.loc[[*ranking.index, *jobs.index.difference(ranking.index)]]
     jobs.insert(0, "rank", pd.Series(range(1, len(ranking) + 1), ranking.index, "Int64"))
-    final = not (jobs["outcome"] == Outcome.UNFINISHED).any()
+    unfinished = int((jobs["outcome"] == Outcome.UNFINISHED).sum())
+    not_started = max(0, (sweep.num_jobs or 0) - len(jobs))
+    is_complete = sweep.num_jobs is not None or sweep.has_succeeded
+    final = read_test or (is_complete and not unfinished and not not_started)
     chosen = evaluate_best(store, ranking.iloc[0], final=final) if len(ranking) else None
     evidence, problem = None, None
     if chosen is not None:
@@ -60,6 +68,7 @@ def analyse(store: Store, sweep: Sweep) -> SweepAnalysis:
         sweep=sweep,
         jobs=jobs,
         counts={outcome: int((jobs["outcome"] == outcome).sum()) for outcome in Outcome},
+        not_started=not_started,
         chosen=chosen,
         evidence=evidence,
         evidence_problem=problem,

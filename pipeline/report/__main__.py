@@ -1,4 +1,4 @@
-"""python -m pipeline.report [--sweep ID] [--against ID] [--tracking-uri URI]."""
+"""python -m pipeline.report [--sweep ID] [--against ID] [--test] [--tracking-uri URI]."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--sweep", metavar="ID", help="the sweep (default: the latest)")
     parser.add_argument("--against", metavar="ID", help="another sweep to compare with")
+    parser.add_argument(
+        "--test", action="store_true", help="read the test split of an incomplete sweep, too"
+    )
     parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
     options = parser.parse_args(arguments)
     try:
         store = Store.open_existing(options.tracking_uri)
         sweep = queries.find_sweep(store, options.sweep)
         against = queries.find_sweep(store, options.against) if options.against else None
-        report = write_report(store, sweep, outputs_dir() / "reports", against)
+        folder = outputs_dir() / "reports"
+        report = write_report(store, sweep, folder, against, read_test=options.test)
     except PipelineError as error:
         sys.exit(str(error))
     print(*report.lines, sep="\n")

@@ -33,6 +33,7 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
         "sweep": found.sweep.name,
         "command": found.sweep.command,
         "jobs": sentences.job_counts(found),
+        "num_planned": len(jobs) + found.not_started,
         "outcomes": {outcome.value: count for outcome, count in found.counts.items()},
         **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
         "shared": shared_values(jobs),

@@ -68,8 +68,9 @@ def test_accuracy(found: SweepAnalysis) -> str:
 def job_counts(found: SweepAnalysis) -> str:
     """How many jobs there are, and how many ended with each outcome."""
     count = len(found.jobs)
+    of = f" of {count + found.not_started}" if found.not_started else ""
     parts = ", ".join(f"{n} {outcome}" for outcome, n in found.counts.items() if n)
-    return f"{count} {'job' if count == 1 else 'jobs'}{': ' if parts else ''}{parts}"
+    return f"{count}{of} {'job' if count == 1 and not of else 'jobs'}{': ' if parts else ''}{parts}"
 
 
 def no_choice(found: SweepAnalysis) -> str:
@@ -93,10 +94,10 @@ def missing_results(found: SweepAnalysis) -> Iterator[str]:
         yield f"{name} failed: {one_line(error)}"
     if len(failed) > LISTED:
         yield f"… and {len(failed) - LISTED} more failed"
-    count = found.counts[Outcome.FAILED] + found.counts[Outcome.UNFINISHED]
+    count = found.counts[Outcome.FAILED] + found.counts[Outcome.UNFINISHED] + found.not_started
     if count:
         yield (
-            f"{count} of {len(found.jobs)} jobs have no result; to train only these, run the same "
+            f"{count} of {len(found.jobs) + found.not_started} jobs have no result; to train only these, run the same "
             f"command again: {found.sweep.command}"
         )
 

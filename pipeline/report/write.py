@@ -45,21 +45,29 @@ class Report:
     verdict: str | None  # about the chosen models of two sweeps, if it compares them
 
 
-def write_report(store: Store, sweep: Sweep, out: Path, against: Sweep | None = None) -> Report:
+def write_report(
+    store: Store,
+    sweep: Sweep,
+    out: Path,
+    against: Sweep | None = None,
+    *,
+    read_test: bool = False,
+) -> Report:
     """Write the report of a sweep.
 
     Args:
         store: holds the runs. It receives the report as artifacts of the sweep's run, and the test
             accuracy as a metric of the chosen run.
-        sweep: the sweep. Before all its jobs have ended, the test split is not read.
+        sweep: the sweep. Before all its planned jobs have ended, the test split is not read.
         out: the folder of the reports of all sweeps.
         against: another sweep to compare with. Such a report has a folder of its own, and is not
             stored as an artifact.
+        read_test: whether to read the test split of an incomplete sweep, too.
 
     Raises:
         PipelineError: the runs cannot be read, or the report cannot be written.
     """
-    found = analyse(store, sweep)
+    found = analyse(store, sweep, read_test=read_test)
     comparison = compare_sweeps(store, found, analyse(store, against)) if against else None
     folder = out / folder_name(f"{sweep.name}-against-{against.name}" if against else sweep.name)
     drawings = draw(found)

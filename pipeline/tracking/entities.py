@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from mlflow.entities import Run
 
+from pipeline.uris import redact
+
 SOURCE = ("mlflow.source.name", "pipeline")
 
 
@@ -27,6 +29,10 @@ class Sweep:
     # The interval of each hyperparameter that a sampler searched: its low and high end, and whether
     # its scale is logarithmic. A list of choices has no interval. Empty for a grid.
     searched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # The number of its jobs, recorded when it starts. None: another sweeper or an earlier version
+    # of this project has not recorded it.
+    num_jobs: int | None = None
+    has_succeeded: bool = field(default=False, compare=False)  # whether its command has
 
     @property
     def children(self) -> str:
@@ -43,7 +49,9 @@ class Sweep:
         if not all(isinstance(interval, dict) for interval in searched.values()):
             searched = {}
         known = run.info.run_id, run.info.experiment_id
-        return cls(tags["sweep"], *known, tags["command"], searched)
+        num_jobs = _parse_number(tags.get("num_jobs", ""))
+        succeeded = run.info.status == "FINISHED"
+        return cls(tags["sweep"], *known, redact(tags["command"]), searched, num_jobs, succeeded)
 
 
 class FinishedRun(NamedTuple):
@@ -71,8 +79,7 @@ class Point(NamedTuple):
 
 def job_number(run: Run) -> int | None:
     """The number of a run's job in its sweep; None if the run has no such tag."""
-    text = run.data.tags.get("job", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return _parse_number(run.data.tags.get("job", ""))
 
 
 def reused_runs(parent: Run) -> dict[int, str]:
@@ -83,6 +90,11 @@ def reused_runs(parent: Run) -> dict[int, str]:
             part = _parse_json(text)
             found |= {int(job): str(id_) for job, id_ in part.items() if job.isdecimal()}
     return found
+
+
+def _parse_number(text: str) -> int | None:
+    """A number from a tag; None if the text is something else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _parse_json(text: str) -> dict[str, Any]:

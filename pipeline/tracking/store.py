@@ -96,18 +96,22 @@ class Store:
         return str(found.experiment_id)
 
     @translate_errors("create the run of the sweep")
-    def start_sweep(self, experiment_id: str, name: str, command: str) -> Sweep:
+    def start_sweep(
+        self, experiment_id: str, name: str, command: str, num_jobs: int | None = None
+    ) -> Sweep:
         """Create the parent run of a sweep.
 
         Args:
             experiment_id: of the experiment that receives the run.
             name: the ID of the sweep.
             command: the shell command that started it.
+            num_jobs: the number of jobs that it is going to run; None: unknown.
         """
         command = redact(command)
         tags = {"kind": "sweep", "sweep": name, "command": command}
+        tags |= {} if num_jobs is None else {"num_jobs": str(num_jobs)}
         run = self._create_run(experiment_id, f"sweep {name}", tags)
-        return Sweep(name, run.info.run_id, experiment_id, command)
+        return Sweep(name, run.info.run_id, experiment_id, command, num_jobs=num_jobs)
 
     @translate_errors("log the search space of the sweep")
     def log_search_space(self, sweep: Sweep, intervals: Mapping[str, Mapping[str, Any]]) -> Sweep:

@@ -284,7 +284,7 @@ def test_test_split_is_not_read_before_all_jobs_have_ended(
     monkeypatch.setattr(evaluation, "load_test", lambda *_: pytest.fail("it was read"))
     report = write_report(store, sweep, tmp_path)
     assert report.best is not None
-    assert report.best.test_problem == "not read before all jobs have ended"
+    assert report.best.test_problem == evaluation.INCOMPLETE
     assert "\n## Unfinished jobs\n" in (report.folder / "report.md").read_text()
     facts = json.loads((report.folder / "report.json").read_text())
     assert [run["name"] for run in facts["unfinished"]] == [MARKUP]
