@@ -19,7 +19,6 @@ from pipeline.nn.model import Params, predict
 from pipeline.tracking.entities import Point
 from pipeline.tracking.store import Store
 
-
 INCOMPLETE = (
     "not read, because the sweep is not complete: run the same command again, or add --test to "
     "python -m pipeline.report"

@@ -97,8 +97,8 @@ def missing_results(found: SweepAnalysis) -> Iterator[str]:
     count = found.counts[Outcome.FAILED] + found.counts[Outcome.UNFINISHED] + found.not_started
     if count:
         yield (
-            f"{count} of {len(found.jobs) + found.not_started} jobs have no result; to train only these, run the same "
-            f"command again: {found.sweep.command}"
+            f"{count} of {len(found.jobs) + found.not_started} jobs have no result; to train only "
+            f"these, run the same command again: {found.sweep.command}"
         )
 
 
