@@ -20,6 +20,22 @@ def sweep(hits: Hits, seeds: int = 1, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"configuration": models // seeds, "seed": models % seeds, **values})
 
 
+def of_seeds(
+    random: np.random.Generator, accuracies: Sequence[float], seeds: int, luck: float
+) -> NDArray[np.float64]:
+    """Draw the true accuracy of each model, (configurations × seeds,).
+
+    Args:
+        random: the generator.
+        accuracies: the true accuracy of each configuration, over images and seeds.
+        seeds: the number of models of each configuration.
+        luck: the standard deviation of a seed's effect on the probit of the accuracy.
+    """
+    level = np.repeat(norm.ppf(accuracies), seeds) * (1 + luck**2) ** 0.5
+    effects = luck * random.standard_normal(len(level)) if luck else 0.0
+    return np.asarray(norm.cdf(level + effects))
+
+
 def simulate(
     random: np.random.Generator,
     accuracies: Sequence[float],
@@ -37,15 +53,13 @@ def simulate(
         accuracies: the true accuracy of each configuration, over images and seeds.
         images: the number of images.
         seeds: the number of models of each configuration.
-        luck: the standard deviation of a seed's own effect.
+        luck: see `of_seeds`.
         correlation: between two models on the same image, from the difficulty of the image.
     """
-    shape = (len(accuracies) * seeds, images)
+    level = norm.ppf(of_seeds(random, accuracies, seeds, luck)).astype(np.float32)
     difficulty = correlation**0.5 * random.standard_normal(images, np.float32)
-    own = (1 - correlation) ** 0.5 * random.standard_normal(shape, np.float32)
-    of_seed = luck * random.standard_normal((shape[0], 1), np.float32)
-    level = np.repeat(norm.ppf(accuracies), seeds)[:, None] * (1 + luck**2) ** 0.5
-    return level.astype(np.float32) + of_seed + difficulty + own > 0
+    own = (1 - correlation) ** 0.5 * random.standard_normal((len(level), images), np.float32)
+    return level[:, None] + difficulty + own > 0
 
 
 def simulate_halving(

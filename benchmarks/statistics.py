@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
-from benchmarks.simulation import Hits, simulate, simulate_halving, sweep
+from benchmarks.simulation import Hits, of_seeds, simulate, simulate_halving, sweep
 from pipeline.analysis.comparison import compare_selected
 from pipeline.analysis.confidence import confidence_set
 from pipeline.analysis.correction import correct_selection
@@ -41,7 +41,7 @@ class Setting:
     high: float
     images: int
     seeds: int = 1
-    luck: float = 0.0  # see `simulate`
+    luck: float = 0.0  # see `of_seeds`
     correlation: float = 0.5
     unequal: bool = False  # whether each configuration lacks up to two of its seeds
     gain: float | None = None  # halving at one rung, after which accuracies rise by this much
@@ -55,11 +55,14 @@ SETTINGS = (
     Setting("200 equal models", 200, 0.95, 0.95, 1000),
     Setting("64 equal models, correlation 0.95", 64, 0.97, 0.97, 359, correlation=0.95),
     Setting("64 equal models, independent", 64, 0.9, 0.9, 1000, correlation=0.0),
+    Setting("1 configuration, 2 seeds", 1, 0.95, 0.95, 1000, seeds=2, luck=0.1),
     Setting("1 configuration, 3 seeds", 1, 0.95, 0.95, 1000, seeds=3, luck=0.1),
+    Setting("2 equal configurations, 2 seeds", 2, 0.95, 0.95, 1000, seeds=2, luck=0.1),
     Setting("8 equal configurations, 2 seeds", 8, 0.95, 0.95, 1000, seeds=2, luck=0.1),
     Setting("8 equal configurations, 3 seeds", 8, 0.95, 0.95, 1000, seeds=3, luck=0.1),
     Setting("20 configurations, 93 to 96 %, 3 seeds", 20, 0.93, 0.96, 1000, seeds=3, luck=0.1),
     Setting("8 equal configurations, 1 to 3 seeds", 8, 0.95, 0.95, 1000, 3, 0.1, unequal=True),
+    Setting("8 equal, 1 to 3 seeds of large effect", 8, 0.95, 0.95, 1000, 3, 0.3, unequal=True),
     Setting("64 equal models, halved once", 64, 0.95, 0.95, 1000, gain=0.03),
     Setting("64 models, 93 to 96 %, halved once", 64, 0.93, 0.96, 1000, gain=0.03),
 )
@@ -82,16 +85,16 @@ def repeat(setting: Setting, number: int) -> Repeat:
     random = np.random.default_rng([number, setting.images, setting.models, setting.seeds])
     truth = np.linspace(setting.low, setting.high, setting.models)
     # The champion is one more model, as good as the best one, on the same images.
-    accuracies = [*truth, setting.high]
+    accuracies = of_seeds(random, list(truth), setting.seeds, setting.luck)
+    accuracies = np.append(accuracies, accuracies.max())
     if setting.gain is not None:
-        early, late = simulate_halving(random, accuracies, setting.images, setting.gain)
+        early, late = simulate_halving(random, list(accuracies), setting.images, setting.gain)
         models, hits = _halve(early[:-1], late[:-1])
         champion = late[-1]
     else:
-        drawn = simulate(
-            *(random, accuracies, setting.images, setting.seeds, setting.luck, setting.correlation)
-        )
-        drawn, champion = drawn[: -setting.seeds], drawn[-1]
+        correlation = setting.correlation
+        drawn = simulate(random, list(accuracies), setting.images, correlation=correlation)
+        drawn, champion = drawn[:-1], drawn[-1]
         models, hits = _ranked(sweep(drawn, setting.seeds), drawn, random, setting.unequal)
     chosen = int(models["configuration"].iloc[0])
     finished = (models["gain"] == 0).to_numpy()
@@ -108,8 +111,7 @@ def repeat(setting: Setting, number: int) -> Repeat:
         raw_covered=low <= truth[chosen] <= high,
         covered=found.low <= truth[chosen] <= found.high,
         excluded=not best <= set(members),
-        replaced=setting.seeds == 1
-        and compare_selected(champion, hits, model, RESAMPLES, number).is_better,
+        replaced=compare_selected(champion, hits, model, RESAMPLES, number).is_better,
         naively_replaced=naive.p_value <= 0.05 and naive.difference > 0,
     )
 
@@ -159,8 +161,6 @@ def table(results: Sequence[NDArray[np.float64]]) -> str:
         cells = [f"{100 * raw:+.2f}", f"{100 * error:+.2f}"]
         rates = (raw_covered, covered, excluded, naive, replaced)
         cells += [f"{100 * rate:.1f} %" for rate in rates]
-        if setting.luck:  # models of different seeds are not equally good
-            cells[-2:] = ["–", "–"]
         lines.append(f"| {setting.name} | {setting.images:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -48,11 +48,16 @@ def compare_selected(
     """Test whether a model is better than another one although it was selected for its accuracy.
 
     An ordinary test takes the selected model as given. Among equal models, the best of many then
-    seems better than a fixed model far too often. This test compares the studentised difference of
-    the selected model with the bootstrap distribution of the largest one among all candidates
-    (the single-step max-T test: Westfall and Young, 1993; for selected models White, 2000, "A
+    seems better than a fixed model far too often. This test compares the difference of the selected
+    model with the bootstrap distribution of the largest one among all candidates (White, 2000, "A
     reality check for data snooping"). The correlation among the candidates enters through the
-    resampled images.
+    resampled images. Candidates that are clearly worse than the other model would make the test
+    blind, so they are left out (Hansen, 2005, "A test for superior predictive ability").
+
+    The differences are not divided by their standard errors. The standard error of a model with few
+    mistakes is small because of its luck, so the largest quotient among equal models exceeds its
+    bootstrap distribution too often: in 8 % of cases instead of 5 % for 64 models at 97 % on 359
+    images.
 
     Args:
         other: (images,), which validation images the other model classifies correctly.
@@ -65,24 +70,24 @@ def compare_selected(
     signs = candidates.astype(np.float32) - other.astype(np.float32)
     differences = signs.mean(axis=1, dtype=float)
     deviations = signs.std(axis=1, dtype=float) / math.sqrt(n)
-    scale = np.where(deviations > 0, deviations, np.inf)
+    competes = differences >= -deviations * math.sqrt(2 * math.log(math.log(max(n, 16))))
+    competes[selected] = True
     random = np.random.default_rng(random_state)
     drawn = random.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float32)
-    largest = (((drawn - 1) @ signs.T) / n / scale).max(axis=1)
+    largest = ((drawn - 1) @ signs[competes].T).max(axis=1) / n
     difference, deviation = float(differences[selected]), float(deviations[selected])
-    statistic = difference / float(scale[selected])
-    exceeded = int((largest >= statistic).sum()) if difference > 0 else resamples
+    reached = int((largest >= difference - 0.5 / n).sum()) if difference > 0 else resamples
     # With few differing images the bootstrap is too coarse, and the exact McNemar test decides.
     wins, losses = int((signs[selected] > 0).sum()), int((signs[selected] < 0).sum())
     exact = float(binom.sf(wins - 1, wins + losses, 0.5))
     discordant = float(np.abs(signs[selected]).mean())
-    critical = float(np.quantile(largest, 1 - ALPHA))
+    critical = float(np.quantile(largest, 1 - ALPHA)) / deviation if deviation > 0 else 0.0
     factor = critical + float(norm.ppf(POWER))
     return ModelComparison(
         difference=difference,
-        low=difference - float(np.quantile(largest, 1 - ALPHA / 2)) * deviation,
+        low=difference - float(np.quantile(largest, 1 - ALPHA / 2)),
         high=difference + float(norm.ppf(1 - ALPHA / 2)) * deviation,
-        p_value=max(exact, (exceeded + 1) / (resamples + 1)),
+        p_value=max(exact, (reached + 1) / (resamples + 1)),
         num_candidates=len(candidates),
         images_for_one_point=math.ceil(factor**2 * max(0.0, discordant / POINT**2 - 1)),
     )

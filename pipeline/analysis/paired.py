@@ -16,6 +16,8 @@ from pipeline.analysis.runs import number
 Hits = NDArray[np.bool_]  # (models, images): which images each model classifies correctly
 Seeds = Mapping[Any, int]  # of a configuration: seed → row of its model
 
+FEW_DF = 6  # degrees of freedom below which the variance over seeds alone determines the test
+
 
 class Paired(NamedTuple):
     """The chosen configuration against another one."""
@@ -33,7 +35,9 @@ def pair(models: pd.DataFrame, hits: Hits, chosen: Seeds, others: Sequence[Seeds
 
     Where no configuration has replicates, this compares models: McNemar's exact test (1947).
     Otherwise it compares configurations over seeds and images (`_t_test`), on their common seeds if
-    there are two or more.
+    there are two or more. If not, it uses the variance over seeds of all configurations: accuracies
+    are skewed towards low values, so the better half varies less, and nothing else is known about a
+    configuration with one model.
 
     Args:
         models: a row per model, with `configuration`, `seed` and `best_val_acc`.
@@ -47,7 +51,7 @@ def pair(models: pd.DataFrame, hits: Hits, chosen: Seeds, others: Sequence[Seeds
         rows = [next(iter(other.values())) for other in others]
         return mcnemar(hits[next(iter(chosen.values()))], hits[rows])
     accuracy = models["best_val_acc"].to_numpy(float)
-    blocked, unblocked = pooled_noise(models), pooled_noise(models, blocks=False)
+    blocked, unblocked = pooled_noise(models), seed_noise(models, blocks=False)
     found = []
     for other in others:
         seeds = [seed for seed in chosen if seed in other]
@@ -134,7 +138,8 @@ def _t_test(
     ignores that other images would give other accuracies. So the variance over seeds is the pooled
     one (`pooled_noise`), or the pair's own variance if it is larger, and the variance over images
     is added: the quasi-F test for two random factors of Clark (1973), with the degrees of freedom
-    of Satterthwaite (1946).
+    of Satterthwaite (1946). With few degrees of freedom, and between configurations that share
+    fewer than two seeds, these are too many, and the ones of the variance over seeds replace them.
     """
     difference = float(accuracy[ours].mean() - accuracy[theirs].mean())
     over_seeds = noise.variance * (1 / len(ours) + 1 / len(theirs))
@@ -148,7 +153,9 @@ def _t_test(
     if variance == 0 or not noise.df:
         p_value = float(difference == 0)
         return Paired(difference, difference, difference, p_value, np.nan, "paired_t")
-    df = satterthwaite(over_seeds, noise.df, over_images, n - 1)
+    df = float(noise.df)
+    if paired and noise.df >= FEW_DF:
+        df = satterthwaite(over_seeds, noise.df, over_images, n - 1)
     p_value = float(2 * t.sf(abs(difference) / variance**0.5, df))
     half = float(t.ppf(LEVEL, df)) * variance**0.5
     test = "paired_t" if paired else "unpaired_t"
