@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -57,9 +58,10 @@ def _run(
 
 
 def succeed(outputs: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command that must succeed."""
+    """Run a command that must succeed without a Python warning of a dependency."""
     done = run(outputs, *arguments, **options)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert not re.search(r"\wWarning: ", done.stderr), done.stderr
     return done
 
 
