@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pipeline.analysis.runs import CURVES, rank
+from pipeline.analysis.runs import CURVES
 from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
@@ -26,13 +26,17 @@ class LearningCurve:
     best_epoch: int | None
 
 
-def shown_curves(store: Store, jobs: pd.DataFrame) -> list[LearningCurve]:
+def shown_curves(store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame) -> list[LearningCurve]:
     """Load the curves of the best configurations, the median one, and a run that diverged.
 
     A configuration is shown by its best replicate. Of the diverged runs with at least one finite
     epoch, the one that trained longest is shown.
+
+    Args:
+        store: holds the runs.
+        jobs: a row per run.
+        ranking: the finished ones, best first (`rank`).
     """
-    ranking = rank(jobs)
     first = ranking[~ranking["configuration"].duplicated()]
     median = len(first) // 2
     places = [*range(min(NUM_BEST, len(first)))]

@@ -63,8 +63,12 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
 
     The replicates of a configuration stay together, the best one first. A configuration with a
     replicate that diverged or failed comes after all others, as at a rung of successive halving.
+
+    Args:
+        jobs: a row per job, with outcome, configuration, best_val_acc, best_val_loss, hidden_size
+            and job.
     """
-    ids = configuration_ids(jobs)
+    ids = jobs["configuration"]
     finished = jobs[jobs["outcome"] == Outcome.FINISHED]
     incomplete = set(ids[jobs["outcome"].isin(_NO_RESULT)])
     keys = pd.Series(

@@ -45,6 +45,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
     ranking = rank(jobs)
     jobs = jobs.loc[[*ranking.index, *jobs.index.difference(ranking.index)]]
     jobs.insert(0, "rank", pd.Series(range(1, len(ranking) + 1), ranking.index, "Int64"))
+    ranking = jobs[jobs["rank"].notna()]
     unfinished = int((jobs["outcome"] == Outcome.UNFINISHED).sum())
     not_started = max(0, (sweep.num_jobs or 0) - len(jobs))
     is_complete = sweep.num_jobs is not None or sweep.has_succeeded
@@ -55,11 +56,11 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         jobs.loc[ranking.index[0], "test_acc"] = chosen.best.test_acc
         jobs.loc[ranking.index[0], "num_test"] = chosen.best.num_test
         try:
-            evidence = gather_evidence(store, jobs, sweep)
+            evidence = gather_evidence(store, jobs, ranking, sweep)
         except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store holds anything
             problem = " ".join(str(error).split())
     halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
-    curves = shown_curves(store, jobs)
+    curves = shown_curves(store, jobs, ranking)
     # The test accuracy of a reused run was measured for the choice of another sweep.
     own = jobs["sweep"] == sweep.name
     if len(ranking):
@@ -99,12 +100,15 @@ def compare_sweeps(store: Store, first: SweepAnalysis, second: SweepAnalysis) ->
     return SweepComparison(first, second, models, problem)
 
 
-def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
+def gather_evidence(
+    store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame, sweep: Sweep
+) -> Evidence:
     """Compare the runs of a sweep on their validation images.
 
     Args:
         store: holds the runs.
         jobs: a row per run.
+        ranking: the finished ones, best first (`rank`).
         sweep: the sweep of the runs.
 
     Raises:
@@ -113,7 +117,7 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
     compared = jobs[jobs["outcome"].isin((Outcome.FINISHED, Outcome.HALTED))]
     if compared["dataset_digest"].nunique() > 1:
         raise AnalysisError("the models were trained on different data")
-    models, hits = _candidates(store, jobs)
+    models, hits = _candidates(store, jobs, ranking)
     finished = (models["outcome"] == Outcome.FINISHED).to_numpy()
     confidence = confidence_set(models[finished], hits[finished])
     names = swept_names(compared)
@@ -123,7 +127,7 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
     tied = configurations["configuration"].isin(confidence.members)
     configurations["group"] = np.where(tied, "tied", "other")
     configurations.loc[0, "group"] = "chosen"
-    epoch, comparable = at_equal_epochs(store, jobs)
+    epoch, comparable = at_equal_epochs(store, jobs, ranking)
     scale = log_error(comparable["best_val_acc"], int(comparable["num_val"].max()))
     errors = comparable.assign(log_error=-scale)
     best = models.iloc[0]
@@ -142,14 +146,15 @@ def gather_evidence(store: Store, jobs: pd.DataFrame, sweep: Sweep) -> Evidence:
     )
 
 
-def _candidates(store: Store, jobs: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
+def _candidates(
+    store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame
+) -> tuple[pd.DataFrame, Any]:
     """The models that competed, the chosen configuration first, and their hits (models, images).
 
     Finished models come in the order of `rank`, halted ones after them. Of equal jobs one counts.
     A halted model is expected to gain as much by the rest of its training as the finished models
     gained on average since the epoch of its rung.
     """
-    ranking = rank(jobs)
     halted = jobs[jobs["outcome"] == Outcome.HALTED]
     models = pd.concat([ranking, halted]) if len(halted) else ranking
     models = models.assign(gain=0.0)
@@ -164,7 +169,9 @@ def _candidates(store: Store, jobs: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
     return models, np.array([load_hits(store, id_, int(num_val)) for id_, num_val in pairs])
 
 
-def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.DataFrame]:
+def at_equal_epochs(
+    store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame
+) -> tuple[int | None, pd.DataFrame]:
     """The runs with their accuracy at the first rung of successive halving.
 
     Returns:
@@ -173,7 +180,7 @@ def at_equal_epochs(store: Store, jobs: pd.DataFrame) -> tuple[int | None, pd.Da
     """
     halted = jobs["outcome"] == Outcome.HALTED
     if not halted.any():
-        return None, rank(jobs)
+        return None, ranking
     epoch = int(jobs.loc[halted, "halted_epoch"].min())
     runs = jobs[(halted | (jobs["outcome"] == Outcome.FINISHED)) & (jobs["num_epochs"] >= epoch)]
     return epoch, runs.assign(best_val_acc=_best_until(store, runs, epoch))

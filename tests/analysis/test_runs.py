@@ -28,7 +28,7 @@ FIRST = {"best_val_acc": 0.9, "best_val_loss": 0.3, "hidden_size": 64, "outcome"
     ],
 )
 def test_choice_and_its_ties(second: dict[str, Any], chosen: int) -> None:
-    jobs = pd.DataFrame([FIRST, FIRST | second]).assign(job=[0, 1])
+    jobs = pd.DataFrame([FIRST, FIRST | second]).assign(job=[0, 1], configuration=[0, 1])
     assert rank(jobs)["job"].iloc[0] == chosen
     assert rank(jobs[::-1])["job"].iloc[0] == chosen
 
@@ -36,7 +36,7 @@ def test_choice_and_its_ties(second: dict[str, Any], chosen: int) -> None:
 def test_configuration_with_a_diverged_seed_comes_last() -> None:
     rows = [(8, 0, 0.99, "finished"), (8, 1, np.nan, "diverged"), (16, 0, 0.5, "finished")]
     jobs = pd.DataFrame(rows, columns=["hidden_size", "seed", "best_val_acc", "outcome"])
-    jobs = jobs.assign(best_val_loss=0.1, job=range(3))
+    jobs = jobs.assign(best_val_loss=0.1, job=range(3), configuration=[0, 0, 1])
     assert rank(jobs)["job"].tolist() == [2, 0]
     jobs.loc[1, "outcome"] = "unfinished"  # an interim report waits for it
     assert rank(jobs)["job"].tolist() == [0, 2]

@@ -83,6 +83,10 @@ def test_runs_with_damaged_predictions_are_not_compared(
 def test_lucky_seed_does_not_beat_a_better_mean() -> None:
     rows = [(0.1, 0, 0.95), (0.1, 1, 0.80), (0.3, 0, 0.91), (0.3, 1, 0.92)]
     jobs = pd.DataFrame(rows, columns=["learning_rate", "seed", "best_val_acc"]).assign(
-        outcome="finished", best_val_loss=0.5, hidden_size=8, job=np.arange(4)
+        outcome="finished",
+        best_val_loss=0.5,
+        hidden_size=8,
+        job=np.arange(4),
+        configuration=[0, 0, 1, 1],
     )
     assert list(rank(jobs)["best_val_acc"]) == [0.92, 0.91, 0.95, 0.80]

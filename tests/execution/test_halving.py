@@ -173,7 +173,7 @@ def test_halted_runs_are_compared_at_equal_epochs_only(
     assert place.sweep is not None
     jobs = tabulate(queries.sweep_runs(place.store, place.sweep))
     assert set(rank(jobs)["outcome"]) == {"finished"}
-    epoch, runs = at_equal_epochs(place.store, jobs)
+    epoch, runs = at_equal_epochs(place.store, jobs, rank(jobs))
     assert epoch == 1
     assert len(runs) == 10
     first = [
@@ -181,7 +181,7 @@ def test_halted_runs_are_compared_at_equal_epochs_only(
     ]
     assert list(runs["best_val_acc"]) == first
     jobs.loc[runs.index[-1], "num_epochs"] = 0  # it was never to go so far
-    assert list(at_equal_epochs(place.store, jobs)[1].index) == list(runs.index[:-1])
+    assert list(at_equal_epochs(place.store, jobs, rank(jobs))[1].index) == list(runs.index[:-1])
 
 
 def test_the_dry_run_counts_the_survivors(specs: list[JobSpec]) -> None:
