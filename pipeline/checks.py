@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.errors import ConfigError
+from pipeline.hyperparameters import HYPERPARAMETERS
 
 # Keys that all jobs of a sweep share, with the reason.
 SHARED = {
@@ -25,7 +27,7 @@ def check_swept_keys(hydra_config: DictConfig) -> None:
     Raises:
         ConfigError: `tracking.*`, `data`, `data.*` or `experiment` is swept.
     """
-    for override in _overrides(hydra_config):
+    for override in _overrides(hydra_config, SHARED):
         key = override.key_or_group
         reason = SHARED.get(key.split(".")[0].split("@")[0])
         if reason and override.is_sweep_override():
@@ -33,6 +35,13 @@ def check_swept_keys(hydra_config: DictConfig) -> None:
                 f"{override.input_line}: {key} cannot be swept, because {reason}: give it one "
                 "value, and start one sweep per value"
             )
+
+
+def swept_hyperparameters(hydra_config: DictConfig) -> tuple[str, ...]:
+    """The hyperparameters with several values, from the command line and from an experiment."""
+    overrides = _overrides(hydra_config, HYPERPARAMETERS)
+    swept = {override.key_or_group: override.is_sweep_override() for override in overrides}
+    return tuple(name for name in HYPERPARAMETERS if swept.get(name))
 
 
 def check_single_run(hydra_config: DictConfig) -> None:
@@ -63,14 +72,14 @@ def _num_values(override: Override) -> int | None:
     return sum(1 for _ in override.sweep_iterator())
 
 
-def _overrides(hydra_config: DictConfig) -> list[Override]:
-    """The overrides of shared keys, from the command line and from an experiment."""
+def _overrides(hydra_config: DictConfig, keys: Iterable[str]) -> list[Override]:
+    """The overrides of some keys, those of an experiment first, then those of the command line."""
     # Read without resolving: an interpolation in these texts may be invalid.
     sweeper: Any = OmegaConf.to_container(hydra_config.sweeper)
     params = sweeper.get("params")
     lines = _lines(params) if isinstance(params, dict) else []
     lines += cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))
-    return _parse([line for line in lines if line.lstrip("+").startswith(tuple(SHARED))])
+    return _parse([line for line in lines if line.lstrip("+").startswith(tuple(keys))])
 
 
 def _lines(params: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import pipeline.resolvers  # noqa: F401 (registers the interpolations of conf/)
 from pipeline import shutdown
-from pipeline.checks import check_single_run, check_swept_keys
+from pipeline.checks import check_single_run, check_swept_keys, swept_hyperparameters
 from pipeline.composed import job_values, task_part, tracking_config
 from pipeline.config import parse_job
 from pipeline.errors import PipelineError
@@ -148,7 +148,8 @@ class Session:
         experiment_id = store.ensure_experiment(experiment)
         name = unused_sweep_name(store, self._name)
         os.environ[SWEEP_VARIABLE] = name
-        self.sweep = store.start_sweep(experiment_id, name, self.command, num_jobs)
+        swept = swept_hyperparameters(self._config.hydra)
+        self.sweep = store.start_sweep(experiment_id, name, self.command, num_jobs, swept)
         self.store = store
 
     def note_search(self, space: Mapping[str, Mapping[str, Any]]) -> None:

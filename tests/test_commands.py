@@ -56,7 +56,8 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     assert sorted(runs["status"]) == ["FAILED"] * 4 + ["FINISHED"] * 4
     best = runs.loc[runs["metrics.best_val_acc"].idxmax()]
     assert best["tags.outcome"] == "finished"
-    assert best["name"].startswith(f"H={best['params.hidden_size']} lr=0.3 λ=1e-4 s0")
+    assert sweep.swept == ("hidden_size", "learning_rate", "batch_size")
+    assert best["name"] == f"H={best['params.hidden_size']} lr=0.3 λ=1e-4 batch_size=100 s0"
     curves = queries.curves(
         store, best["run_id"], ["train_loss", "train_acc", "val_loss", "val_acc"]
     )

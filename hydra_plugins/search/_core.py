@@ -123,7 +123,7 @@ def _train(sweeper: OptunaSweeper, study: Study, fixed: Sequence[str]) -> list[S
     returns: list[Sequence[JobReturn]] = []
     count, done = study.search.count, 0
     while trials := study.next_trials(after=done):
-        log.info("study %s: %d of %d trials have a result", study.name, study.num_results(), count)
+        _log_state(study, count)
         jobs = [[*fixed, *as_overrides(trial.params)] for trial in trials]
         returns.append(sweeper.launcher.launch(jobs, initial_job_idx=done))
         failures = 0
@@ -136,6 +136,17 @@ def _train(sweeper: OptunaSweeper, study: Study, fixed: Sequence[str]) -> list[S
             log.error("all %d jobs of a batch failed: the search stops", failures)
             break
     return returns
+
+
+def _log_state(study: Study, count: int) -> None:
+    line = f"study {study.name}: {study.num_results()} of {count} trials have a result"
+    best = study.best()
+    if best is not None:
+        rounded = {
+            key: float(f"{v:.3g}") if isinstance(v, float) else v for key, v in best[0].items()
+        }
+        line += f", best val_acc {100 * best[1]:.1f} % ({' '.join(as_overrides(rounded))})"
+    log.info(line)
 
 
 def _check_jobs(

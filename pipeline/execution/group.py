@@ -23,6 +23,7 @@ from pipeline.execution.halving import select_halted
 from pipeline.execution.job import JobRun
 from pipeline.execution.progress import Progress
 from pipeline.execution.spec import RunContext
+from pipeline.outcomes import Outcome
 
 
 class JobGroup:
@@ -53,6 +54,7 @@ class JobGroup:
         self._images = len(data.y_train)
         epochs = sum(run.hyperparameters.num_epochs for run in runs)
         self._progress = Progress(len(runs), epochs * self._images)
+        self._show_best()
 
     def train(self, backend: Backend, flusher: Flusher) -> None:
         """Train each job to its end, or to the rung where it is halted.
@@ -107,22 +109,25 @@ class JobGroup:
     def _apply(self, events: Sequence[Event], flusher: Flusher) -> None:
         """Record events. Events that were recorded before have no effect."""
         flusher.open([self._by_number[e.job] for e in events if isinstance(e, JobStarted)])
+        epochs = 0  # that models have trained since the last call
         for event in events:
             run = self._by_number[event.job]
             match event:
                 case EpochTrained(_, epoch, row, outcome):
                     if not run.record_epoch(epoch, row, outcome):
                         continue
-                    self._progress.add_images(self._images)
+                    epochs += 1
                 case JobFailed(_, error, trace):
                     run.fail(error, trace)
                 case JobLogged(_, result):
                     run.apply_remote_result(result)
-                    self._progress.add_images(run.epoch * self._images)
+                    epochs += run.epoch
                 case _:
                     continue
             if run.outcome is not None:
                 self._count(run)
+        self._show_best()
+        self._progress.add_images(epochs * self._images)
 
     def _halt(self, rung: int) -> None:
         """End the candidates that do not continue after a rung."""
@@ -141,6 +146,16 @@ class JobGroup:
         self._candidates = [run for run in self._candidates if run not in halted]
         if reused and self._context.sweep is not None:
             self._context.store.link_reused_runs(self._context.sweep, reused)
+
+    def _show_best(self) -> None:
+        """Show the best accuracy of the jobs that can still be chosen."""
+        found = [
+            (run.score, run.name)
+            for run in self._candidates
+            if run.score is not None and run.outcome in (None, Outcome.FINISHED)
+        ]
+        if found:
+            self._progress.set_best(*max(found, key=lambda pair: pair[0]))
 
     def _count(self, run: JobRun) -> None:
         assert run.outcome is not None

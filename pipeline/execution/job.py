@@ -76,7 +76,8 @@ class JobRun:
         except ConfigError as error:
             self.error = error
         where = context.store, context.experiment_id, context.sweep
-        self._logger = RunLogger(*where, run_name(spec.number, self.job))
+        swept = context.sweep.swept if context.sweep is not None else ()
+        self._logger = RunLogger(*where, run_name(spec.number, self.job, swept))
         if self.error is not None:
             self.fail(self.error)
 
@@ -85,6 +86,11 @@ class JobRun:
         """The hyperparameters of a job whose configuration was accepted."""
         assert self.job is not None
         return self.job.hyperparameters
+
+    @property
+    def name(self) -> str:
+        """The name of the job's own MLflow run."""
+        return self._logger.name
 
     @property
     def run_id(self) -> str:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.config import Job, short
 from pipeline.data.dataset import Dataset
 from pipeline.execution.fingerprint import fingerprint
+from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.tracking.run_logger import DatasetInfo
 
 SEARCHABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # also written as tags of the run
+NAMED = ("hidden_size", "learning_rate", "l2_reg")  # in the name of each run
 
 
-def run_name(number: int, job: Job | None) -> str:
-    """The name of a job's run; a job whose configuration was rejected only has a number."""
+def run_name(number: int, job: Job | None, swept: Sequence[str]) -> str:
+    """The name of a job's run: the values in `NAMED`, all swept values, and the seed.
+
+    A job whose configuration was rejected only has a number.
+    """
     if job is None:
         return f"job {number}"
-    p = job.hyperparameters
-    return f"H={p.hidden_size} lr={short(p.learning_rate)} λ={short(p.l2_reg)} s{p.seed}"
+    others = [name for name in swept if name not in (*NAMED, "seed")]
+    values = [
+        f"{HYPERPARAMETERS[name].heading}={_text(getattr(job.hyperparameters, name))}"
+        for name in (*NAMED, *others)
+    ]
+    return " ".join([*values, f"s{job.hyperparameters.seed}"])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return short(value) if isinstance(value, float) else str(value)
 
 
 def job_params(values: Mapping[str, Any]) -> dict[str, Any]:

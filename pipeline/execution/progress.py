@@ -11,6 +11,7 @@ from tqdm import tqdm
 from pipeline.outcomes import Outcome
 
 LINE_SECONDS = 10  # between log lines
+BAR = "{desc}: {percentage:.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}"
 
 log = logging.getLogger("pipeline")
 
@@ -27,7 +28,7 @@ class Progress:
         """
         self._jobs = jobs
         self._ended = dict.fromkeys(Outcome, 0)
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"bar_format": BAR, "dynamic_ncols": True}
         if not sys.stderr.isatty():
             options = {
                 "file": _LogLines(),
@@ -38,6 +39,7 @@ class Progress:
         self._bar = tqdm(
             total=images, unit=" images", unit_scale=True, smoothing=0, leave=False, **options
         )
+        self._best = ""  # the best accuracy so far and the name of its run
         self._update_description()
 
     def add_images(self, images: int) -> None:
@@ -48,6 +50,11 @@ class Progress:
         """Count a job that has ended, perhaps before it has trained on all of its images."""
         self._ended[outcome] += 1
         self._bar.total = (self._bar.total or 0) - images_left
+        self._update_description()
+
+    def set_best(self, accuracy: float, name: str) -> None:
+        """Show the best validation accuracy so far and the name of its run."""
+        self._best = f", best val_acc {100 * accuracy:.1f} % ({name})"
         self._update_description()
 
     def close(self) -> None:
@@ -61,7 +68,7 @@ class Progress:
             for outcome, n in self._ended.items()
             if n and outcome is not Outcome.FINISHED
         ]
-        self._bar.set_description_str(", ".join(counts), refresh=False)
+        self._bar.set_description_str(", ".join(counts) + self._best, refresh=False)
 
 
 class _LogLines:

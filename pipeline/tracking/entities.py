@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mlflow.entities import Run
 
+from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.uris import redact
 
 SOURCE = ("mlflow.source.name", "pipeline")
@@ -33,6 +34,7 @@ class Sweep:
     # of this project has not recorded it.
     num_jobs: int | None = None
     has_succeeded: bool = field(default=False, compare=False)  # whether its command has
+    swept: tuple[str, ...] = ()  # the hyperparameters in which its jobs differ
 
     @property
     def children(self) -> str:
@@ -51,7 +53,9 @@ class Sweep:
         known = run.info.run_id, run.info.experiment_id
         num_jobs = _parse_number(tags.get("num_jobs", ""))
         succeeded = run.info.status == "FINISHED"
-        return cls(tags["sweep"], *known, redact(tags["command"]), searched, num_jobs, succeeded)
+        command, named = redact(tags["command"]), tags.get("swept", "").split(",")
+        swept = tuple(name for name in HYPERPARAMETERS if name in named)
+        return cls(tags["sweep"], *known, command, searched, num_jobs, succeeded, swept)
 
 
 class FinishedRun(NamedTuple):

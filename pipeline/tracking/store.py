@@ -97,7 +97,12 @@ class Store:
 
     @translate_errors("create the run of the sweep")
     def start_sweep(
-        self, experiment_id: str, name: str, command: str, num_jobs: int | None = None
+        self,
+        experiment_id: str,
+        name: str,
+        command: str,
+        num_jobs: int | None = None,
+        swept: Sequence[str] = (),
     ) -> Sweep:
         """Create the parent run of a sweep.
 
@@ -106,12 +111,15 @@ class Store:
             name: the ID of the sweep.
             command: the shell command that started it.
             num_jobs: the number of jobs that it is going to run; None: unknown.
+            swept: the names of the hyperparameters in which its jobs differ.
         """
         command = redact(command)
         tags = {"kind": "sweep", "sweep": name, "command": command}
         tags |= {} if num_jobs is None else {"num_jobs": str(num_jobs)}
+        tags |= {"swept": ",".join(swept)} if swept else {}
         run = self._create_run(experiment_id, f"sweep {name}", tags)
-        return Sweep(name, run.info.run_id, experiment_id, command, num_jobs=num_jobs)
+        known = run.info.run_id, experiment_id, command
+        return Sweep(name, *known, num_jobs=num_jobs, swept=tuple(swept))
 
     @translate_errors("log the search space of the sweep")
     def log_search_space(self, sweep: Sweep, intervals: Mapping[str, Mapping[str, Any]]) -> Sweep:

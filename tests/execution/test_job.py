@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ ROW = Row(Metrics(1.0, 0.5, 1.0, 0.25), 1_700_000_000_000)
 @pytest.fixture
 def run(place: RunContext, hyper: Hyper, tmp_path: Path) -> JobRun:
     return JobRun(job(0, tmp_path, hyper()), place)
+
+
+def test_a_run_name_contains_every_swept_value(
+    place: RunContext, hyper: Hyper, tmp_path: Path
+) -> None:
+    assert place.sweep is not None
+    swept = ("hidden_size", "momentum", "flip", "seed", "dtype")
+    context = replace(place, sweep=replace(place.sweep, swept=swept))
+    values = hyper(l2_reg=0.0, momentum=0.0, seed=3)
+    run = JobRun(job(0, tmp_path, values), context)
+    assert run.name == "H=16 lr=0.3 λ=0 momentum=0 flip=false dtype=float32 s3"
+    assert JobRun(job(0, tmp_path, values), place).name == "H=16 lr=0.3 λ=0 s3"
 
 
 @pytest.mark.parametrize(("before", "after"), [*itertools.product(JobState, JobState)])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from pipeline.execution import progress
 from pipeline.execution.progress import Progress
+from pipeline.execution.spec import RunContext
+from pipeline.hyperparameters import Hyperparameters
 from pipeline.outcomes import Outcome
+from tests.conftest import job, train
 
 
 def test_plain_lines_count_jobs_and_images(
@@ -23,6 +31,39 @@ def test_plain_lines_count_jobs_and_images(
         bar.close()
     assert "50 % trained, 1 of 3 jobs finished, 1 diverged" in caplog.messages[-1]
     assert "images/s" in caplog.messages[-1]
+
+
+def test_lines_name_the_best_model_that_can_still_be_chosen(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    place: RunContext,
+    hyper: Callable[..., Hyperparameters],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    values = [hyper(learning_rate=rate, num_epochs=6) for rate in (0.01, 1.0, 1e9)]
+    with caplog.at_level(logging.INFO, "pipeline"):
+        runs = train([job(i, tmp_path / str(i), v) for i, v in enumerate(values)], place)
+    assert [run.outcome for run in runs] == ["finished", "finished", "diverged"]
+    last = [line for line in caplog.messages if "% trained" in line][-1]
+    assert runs[1].score is not None
+    assert f"best val_acc {100 * runs[1].score:.1f} % (H=16 lr=1 λ=1e-4 s0)" in last
+
+
+def test_a_terminal_shows_the_best_accuracy_beside_the_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(progress, "tqdm", partial(tqdm, mininterval=0))
+    bar = Progress(jobs=2, images=100)
+    bar.set_best(0.9786, "H=8 lr=1 λ=0 s0")
+    bar.end_job(Outcome.FINISHED, images_left=50)
+    bar.add_images(50)
+    shown = screen.getvalue().split("\r")[-1]
+    bar.close()
+    assert "1 of 2 jobs finished, best val_acc 97.9 % (H=8 lr=1 λ=0 s0): 100%" in shown
 
 
 def test_a_short_training_prints_no_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -70,7 +70,7 @@ def sweep(outputs: Path, *overrides: str) -> Path:
 
 
 def measured(outputs: Path, folder: Path) -> dict[str, object]:
-    """Status, outcome, curves and weights of the runs of a sweep, by name and epochs."""
+    """Status, outcome, curves and weights of the runs of a sweep, by their parameters."""
     store = store_of(outputs)
     result = {}
     for _, row in queries.sweep_runs(store, queries.find_sweep(store, folder.name)).iterrows():
@@ -80,8 +80,13 @@ def measured(outputs: Path, folder: Path) -> dict[str, object]:
                 weights = {name: file[name].tobytes() for name in file}
         names = ["train_loss", "train_acc", "val_loss", "val_acc", "best_val_acc", "best_epoch"]
         curves = queries.curves(store, row["run_id"], names).to_json(double_precision=15)
-        key = f"{row['name']} {row['params.num_epochs']}"
-        result[key] = (row["status"], row["tags.outcome"], curves, weights)
+        params = row.filter(like="params.").dropna()
+        result[" ".join(map(str, params.sort_index()))] = (
+            row["status"],
+            row["tags.outcome"],
+            curves,
+            weights,
+        )
     return result
 
 
