@@ -85,8 +85,8 @@ class SweepResult:
 
         model = TwoLayerNet()
         model.use(self.arrays)
-        rows = X if isinstance(X, pd.DataFrame) else np.asarray(X)
-        names: NDArray[np.str_] = model.predict(None, rows)["class"]  # type: ignore[no-untyped-call]
+        rows: Any = X if isinstance(X, pd.DataFrame) else np.asarray(X)
+        names: NDArray[np.str_] = model.predict(None, rows)["class"]
         return names
 
 

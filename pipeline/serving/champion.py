@@ -31,8 +31,11 @@ class TwoLayerNet(PythonModel):
         self.arrays = arrays
         self.columns = json.loads(str(arrays["columns"])) if "columns" in arrays else None
 
-    # Without type hints: MLflow would check `model_input` by them.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # The signature of the model describes the input. MLflow warns about a missing type hint here,
+    # and accepts a DataFrame despite this one.
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Classify raw inputs.
 
         Args:
@@ -48,7 +51,8 @@ class TwoLayerNet(PythonModel):
         Raises:
             ValueError: a column is missing, or has values of the wrong type.
         """
-        rows = as_rows(model_input) if self.columns is None else self._encode(model_input)
+        given: Any = model_input
+        rows = as_rows(given) if self.columns is None else self._encode(given)
         return self.classify(rows)
 
     def classify(self, rows: np.ndarray) -> dict[str, Any]:

@@ -20,6 +20,7 @@ EARLIER = (  # SHA-256 of champion.py in earlier versions of this project
     "798f30a8d79781db2ea9b2ea5baa5739fcaf02645a2b60567c3e0e037d4930be",
     "92c0730c2156d34294eb81b25a1d8143733e5b3603b765b4c78bce3d7163998f",
     "9b7ee206a391d25c81199343dfdc8c79b984b77ba7c9344d98edd428821ef4a4",
+    "82c08deb56967c06c43abe3eabca4b04b51b53dc9f766e687040c813a3da7ffa",
 )
 LOADER = "mlflow.pyfunc.loaders.code_model"
 MAX_CODE_BYTES = 1 << 20

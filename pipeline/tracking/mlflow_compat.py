@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,8 +37,6 @@ ARTIFACT_COLUMNS = (
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # `translate_errors` reports
-# MLflow would check the inputs of `champion.py` by type hints, which it therefore does not have.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 def upload(folder: Path, artifact_uri: str, tracking_uri: str) -> None:
