@@ -77,3 +77,18 @@ def test_more_candidates_need_more_images_for_one_point() -> None:
     differing = (hits[0] != hits[-1]).mean()
     assert one == pytest.approx((1.645 + 0.842) ** 2 * (differing / 1e-4 - 1), rel=0.05)
     assert many > 1.5 * one
+
+
+def test_equal_accuracy_on_other_images_is_no_evidence() -> None:
+    champion, candidate = np.ones(100, bool), np.ones(100, bool)
+    champion[:5] = candidate[5:10] = False
+    found = compare_selected(champion, candidate[None])
+    assert (found.difference, found.p_value, found.is_better) == (0, 1, False)
+
+
+def test_images_that_only_the_champion_classifies_correctly_count_against_a_candidate() -> None:
+    champion, candidate = np.ones(100, bool), np.ones(100, bool)
+    champion[:5] = candidate[5:8] = False
+    found = compare_selected(champion, candidate[None])
+    # The exact test: 5 or more of the 8 differing images by chance.
+    assert found.p_value == pytest.approx(93 / 256)

@@ -15,7 +15,8 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmarks.simulation import simulate, sweep
 from pipeline.analysis.confidence import confidence_set, replicates
-from pipeline.analysis.paired import seed_noise
+from pipeline.analysis.intervals import wilson
+from pipeline.analysis.paired import pooled_noise, seed_noise
 
 # Hours of sleep gained by ten patients with each of two drugs: Student (1908), "The probable
 # error of a mean", Biometrika 6, as in R's `sleep`.
@@ -202,3 +203,25 @@ def test_noisy_bad_configurations_hide_no_difference() -> None:
             kept += len(together & {1, 2, 3, 4}) if good[1] == 0.88 else 0
     assert excluded <= 1
     assert kept <= 8  # of 80
+
+
+def test_noise_without_common_seeds_is_that_of_the_better_half() -> None:
+    models = pd.DataFrame(
+        {
+            "configuration": [0, 0, 1, 1],
+            "seed": [0, 1, 2, 3],
+            "best_val_acc": [0.90, 0.94, 0.50, 0.70],
+        }
+    )
+    assert pooled_noise(models) == (pytest.approx(0.0008), 1)
+
+
+def test_interval_of_replicates_includes_the_noise_over_seeds() -> None:
+    hits = np.arange(1000)[None] < np.full(6, 900)[:, None]
+    shares = [0.88, 0.90, 0.92, 0.74, 0.70, 0.72]
+    table = replicates(sweep(hits, seeds=3, best_val_acc=shares), hits)
+    low, high = wilson(900, 1000)
+    assert table["low"][0] < low - 0.005
+    assert table["high"][0] > high + 0.005
+    alone = replicates(sweep(hits[::3]), hits[::3])
+    assert alone[["low", "high"]].loc[0].tolist() == pytest.approx([low, high])

@@ -53,6 +53,10 @@ def test_mistakes_come_in_descending_confidence(weights: Params, digits: Dataset
         assert mistake.label == digits.y_val[mistake.number] != mistake.predicted
         (image,) = as_images(digits.X_val[[mistake.number]], digits.image_shape)
         np.testing.assert_array_equal(mistake.image, image)
+        S = forward(weights, digits.X_val[[mistake.number]])[1][0, 0].astype(np.float64)
+        odds = np.exp(S - S.max())
+        assert mistake.predicted == S.argmax()
+        assert mistake.probability == pytest.approx(odds.max() / odds.sum(), rel=1e-5)
 
 
 def test_saliency_is_the_gradient_of_the_loss_of_one_image(digits: Dataset) -> None:

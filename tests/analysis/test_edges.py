@@ -32,6 +32,8 @@ def models(**values: Sequence[Any]) -> pd.DataFrame:
         ("learning_rate", [0.1, 0.2, 0.4], True, [0.8, 1.6]),
         ("learning_rate", [0.1, 0.2, 0.3], True, [0.4, 0.5]),
         ("learning_rate", [0.1, 0.2, 0.3], False, [0.06, 0.03]),  # no step is left above 0
+        ("learning_rate", [1.5, 2.5, 3.5], False, [0.5]),  # one step is left above 0
+        ("learning_rate", [0.1, 0.15, 0.2251], True, [0.3377, 0.5067]),  # almost even
         ("learning_rate", [0.1, 0.3, 1.0], False, [0.03, 0.01]),
         ("learning_rate", [1, 2, 5, 10], True, [20, 50]),
         ("learning_rate", [0.1, 0.25, 0.7], True, [2, 5]),  # uneven: 1.85 and 4.9
@@ -122,3 +124,10 @@ def test_command_gets_the_new_values(command: str, extended: str) -> None:
     found = extend(f"python -m pipeline {command}", "learning_rate", [1.0, 3.0])
     assert found == f"python -m pipeline {extended.format('learning_rate=1,3')}"
     assert shlex.split(found)[:3] == ["python", "-m", "pipeline"]
+
+
+def test_every_swept_value_is_examined() -> None:
+    tried = models(dtype=["float32", "float64"], learning_rate=[0.1], hidden_size=[32, 64, 128])
+    best = {"dtype": "float64", "learning_rate": 0.1, "hidden_size": 128}
+    searched = {"learning_rate": {"low": 0.01, "high": 1, "log": True}}
+    assert [edge.name for edge in find_edges(tried, best, [*best], searched)] == ["hidden_size"]

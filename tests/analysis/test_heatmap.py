@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pipeline.analysis.heatmap import GRID, make_heatmaps
 from pipeline.report.formatting import axis
@@ -51,3 +52,16 @@ def test_searched_values_share_cells_of_a_heatmap() -> None:
     assert [axis(1024.0), axis(0.0012345)] == ["1024", "0.00123"]
     (chosen,) = (cell for _, row in panel.rows for cell in row if cell.chosen)
     assert chosen.val_acc == accuracies.max()
+
+
+@pytest.mark.parametrize(("strengths", "columns"), [(3, 9), (4, 9), (5, 8)])
+def test_values_keep_their_own_cells_up_to_four_cells_per_job(strengths: int, columns: int) -> None:
+    jobs = pd.DataFrame(
+        {
+            **{"hidden_size": 8, "l2_reg": np.arange(9) % strengths},
+            **{"learning_rate": np.geomspace(0.01, 1, 9), "outcome": "finished"},
+            **{"best_val_acc": 0.5, "num_val": 100},
+        }
+    )
+    (panel,) = make_heatmaps(jobs)  # 9 rates × the strengths, of which 36 cells are allowed
+    assert len(panel.learning_rates) == columns

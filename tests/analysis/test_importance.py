@@ -158,6 +158,7 @@ def test_one_swept_value_explains_everything() -> None:
     for models in (grid(lambda H: 0.5, {"hidden_size": (8,)}), grid(lambda H: np.nan, values)):
         found = importance(models, ["hidden_size"])
         assert (len(found.shares), len(found.marginals)) == (0, 0)
+        assert (found.rest, found.tried, found.worst_quarter) == (0, 1, 0)
     flat = importance(grid(lambda H: 0.5, values), ["hidden_size"])
     assert shares(flat) == {("hidden_size",): 0}
 
@@ -205,4 +206,5 @@ def test_concentration_is_measured_on_the_scale_of_the_sampler() -> None:
     assert concentration(rates, {"learning_rate": interval}) == 0.25
     linear = {"learning_rate": interval | {"log": False}}
     assert concentration(rates, linear) > 0.8
+    assert concentration(rates[:0], {"learning_rate": interval}) == 0
     assert concentration(rates, {}) == concentration(rates, {"learning_rate": {}}) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -165,3 +166,25 @@ def test_only_files_of_dead_processes_are_abandoned(tmp_path: Path) -> None:
     Checkpoints(tmp_path, minutes=5).delete_abandoned()
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"name.{alive}.tmp", f"name.{elsewhere}.tmp"}
+
+
+def test_the_curve_of_a_long_training_fits_the_limit_of_a_checkpoint(
+    model: Model, tmp_path: Path
+) -> None:
+    epochs = 5000  # 200 KB, more than the weights and the headers
+    long = replace(model, hyperparameters=replace(model.hyperparameters, num_epochs=epochs))
+    checkpoints = Checkpoints(tmp_path, minutes=5)
+    checkpoints.write("name", replace(FINISHED, curve=(ROW,) * epochs))
+    found = checkpoints.read("name", long)
+    assert found is not None
+    assert len(found.curve) == epochs
+
+
+def test_a_file_of_an_unknown_process_is_kept_for_seven_days(tmp_path: Path) -> None:
+    week = 7 * 24 * 3600
+    for name, age in (("younger", week - 60), ("older", week + 60)):
+        path = tmp_path / f"{name}.host.1.tmp"
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    Checkpoints(tmp_path, minutes=5).delete_abandoned()
+    assert [path.name for path in tmp_path.iterdir()] == ["younger.host.1.tmp"]

@@ -73,3 +73,18 @@ def test_a_short_training_prints_no_line(caplog: pytest.LogCaptureFixture) -> No
             bar.add_images(1)
         bar.close()
     assert caplog.messages == []
+
+
+def test_the_rate_is_the_mean_since_the_start(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with caplog.at_level(logging.INFO, "pipeline"):
+        bar = Progress(jobs=1, images=10_000)
+        for images in (1000, 5000):  # 100 images/s, then 500
+            now[0] += 10
+            bar.add_images(images)
+        bar.close()
+    assert "300 images/s" in caplog.messages[-1]

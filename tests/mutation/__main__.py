@@ -1,7 +1,7 @@
 """python -m tests.mutation [--count 300] [--seed 0]: run the tests against a sample of mutants.
 
-Each finished mutant is appended to outputs/mutants.jsonl; the same command resumes after an
-interruption. `equivalent.json` lists mutants that do not change the behaviour, with the reason.
+Each verdict is appended to outputs/mutants.jsonl; the same command resumes after an interruption.
+`equivalent.json` lists mutants that do not change the behaviour, with the reason; they are not run.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
-from queue import SimpleQueue
 
-from tqdm import tqdm
+from tests.mutation.reach import Reach
+from tests.mutation.run import Verdict, copy_checkout, judge
+from tests.mutation.sample import SOURCES, Mutant, draw
 
-from pipeline.paths import ROOT, outputs_dir
-from tests.mutation.run import TESTS, copy_checkout, is_killed
-from tests.mutation.sample import Mutant, draw
-
+ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.json")
+VERDICTS = ROOT / "outputs" / "mutants.jsonl"
+MEASURED = ROOT / "outputs" / "mutants-tests.json"
 
 
 def main() -> None:
@@ -32,57 +32,57 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only files whose path begins with this")
     parser.add_argument("--again", action="store_true", help="test the survivors again")
     options = parser.parse_args()
-    log = outputs_dir() / "mutants.jsonl"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    VERDICTS.parent.mkdir(parents=True, exist_ok=True)
     mutants = draw(ROOT, options.count, options.seed)
     mutants = [mutant for mutant in mutants if mutant.path.startswith(options.only)]
-    results = _read(log)
+    verdicts = _read_verdicts()
     todo = [
         mutant
         for mutant in mutants
-        if mutant.key not in results or (options.again and not results[mutant.key])
+        if mutant.key not in _reasons()
+        and (mutant.key not in verdicts or (options.again and not verdicts[mutant.key].is_detected))
     ]
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, log.open("a") as file:
-        copies: SimpleQueue[Path] = SimpleQueue()
-        for number in range(options.jobs):
-            copies.put(copy_checkout(ROOT, Path(folder, str(number))))
-
-        def test(mutant: Mutant) -> tuple[Mutant, bool]:
-            checkout = copies.get()
-            try:
-                return mutant, is_killed(mutant, checkout)
-            finally:
-                copies.put(checkout)
-
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for mutant, killed in tqdm(pool.map(test, todo), total=len(todo), unit="mutant"):
-                results[mutant.key] = killed
-                file.write(json.dumps({"mutant": mutant.key, "killed": killed}) + "\n")
-                file.flush()
-    print(*_summary(mutants, results), sep="\n")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, VERDICTS.open("a") as file:
+        copies = [copy_checkout(ROOT, Path(folder, str(i))) for i in range(options.jobs)]
+        reach = Reach(MEASURED, ROOT, copies[0])
+        for number, verdict in enumerate(judge(todo, copies, reach), 1):
+            verdicts[verdict.mutant] = verdict
+            print(f"{number}/{len(todo)} {verdict.result} {verdict.mutant} {verdict.test}")
+            file.write(json.dumps(asdict(verdict), ensure_ascii=False) + "\n")
+            file.flush()
+    print(*_summary(mutants, verdicts), sep="\n")
 
 
-def _read(log: Path) -> dict[str, bool]:
-    if not log.exists():
+def _reasons() -> dict[str, str]:
+    reasons: dict[str, str] = json.loads(EQUIVALENT.read_text(encoding="utf-8"))
+    return reasons
+
+
+def _read_verdicts() -> dict[str, Verdict]:
+    if not VERDICTS.exists():
         return {}
-    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return {record["mutant"]: record["killed"] for record in records}
+    lines = VERDICTS.read_text(encoding="utf-8").splitlines()
+    verdicts = (Verdict(**json.loads(line)) for line in lines)
+    return {verdict.mutant: verdict for verdict in verdicts}
 
 
-def _summary(mutants: list[Mutant], results: dict[str, bool]) -> list[str]:
+def _summary(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> list[str]:
     """List the survivors, then a Markdown table of the rates per package."""
-    reasons = json.loads(EQUIVALENT.read_text(encoding="utf-8"))
-    survivors = [m for m in mutants if not results[m.key] and m.key not in reasons]
-    lines = [f"survived: {m.path}:{m.line}: {m.before} → {m.after}" for m in survivors]
+    reasons = _reasons()
+    counts = {source: Counter[str]() for source in (*SOURCES, "all")}
+    lines = []
+    for mutant in mutants:
+        if mutant.key in reasons:
+            state = "equivalent"
+        elif verdicts[mutant.key].is_detected:
+            state = "killed"
+        else:
+            state = "survived"
+            lines.append(f"survived: {mutant.path}:{mutant.line}: {mutant.before} → {mutant.after}")
+        for source in (next(s for s in SOURCES if mutant.path.startswith(s)), "all"):
+            counts[source][state] += 1
     lines += ["", "| package | mutants | equivalent | killed | survived | detected |"]
     lines.append("|---|---|---|---|---|---|")
-    counts = {source: Counter[str]() for source in (*TESTS, "all")}
-    for mutant in mutants:
-        state = "killed" if results[mutant.key] else "survived"
-        if state == "survived" and mutant.key in reasons:
-            state = "equivalent"
-        for source in (next(s for s in TESTS if mutant.path.startswith(s)), "all"):
-            counts[source][state] += 1
     for source, count in counts.items():
         detectable = count["killed"] + count["survived"]
         share = f"{count['killed'] / detectable:.0%}" if detectable else "–"

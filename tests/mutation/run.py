@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
+import compileall
 import os
+import re
 import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from multiprocessing.connection import wait
 from pathlib import Path
 
+import pytest
+
+from tests.mutation.process import Run
+from tests.mutation.reach import Reach
 from tests.mutation.sample import Mutant
 
-TIMEOUT_SECONDS = 900  # after which a mutant counts as killed: the tests take a tenth of it
-# Tests of the package come first. Later folders catch faults that only show in a whole sweep.
-TESTS = {
-    "pipeline/nn": ("tests/nn", "tests/test_golden.py", "tests/execution"),
-    "pipeline/execution": ("tests/execution", "tests/test_golden.py", "tests/plugins"),
-    "pipeline/analysis": ("tests/analysis", "tests/report", "tests/serving"),
-    "pipeline/tracking": ("tests/tracking", "tests/execution", "tests/serving", "tests/report"),
-    "pipeline/serving": ("tests/serving",),
-    "pipeline/search": ("tests/search", "tests/plugins/test_optuna.py"),
-    "hydra_plugins": ("tests/plugins", "tests/test_commands.py"),
-}
+QUICK_SECONDS = 1.0
+MAX_SECONDS = 120.0  # of tests for a mutant, unless its own test file takes longer
+PATIENCE = 4.0  # a run that takes this multiple of the unmutated one, and `GRACE`, has timed out
+GRACE = 25.0  # seconds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the tests say about a mutant."""
+
+    mutant: str  # its key
+    result: str  # "killed", "timeout" (counts as killed) or "survived"
+    test: str = ""  # the first test that failed
+
+    @property
+    def is_detected(self) -> bool:
+        """Whether a test fails, or does not end."""
+        return self.result != "survived"
 
 
 def copy_checkout(root: Path, folder: Path) -> Path:
@@ -41,47 +55,88 @@ def copy_checkout(root: Path, folder: Path) -> Path:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+    for package in ("pipeline", "hydra_plugins"):
+        compileall.compile_dir(folder / package, quiet=1)
     return folder
 
 
-def tests_for(path: str, root: Path) -> list[str]:
-    """List the test paths of a source file, the file of the same name first."""
-    folders = next(tests for source, tests in TESTS.items() if path.startswith(source))
-    twin = Path("tests", *Path(path).parts[1:-1], f"test_{Path(path).stem.lstrip('_')}.py")
-    paths = [str(twin), *folders]
-    return [name for name in dict.fromkeys(paths) if (root / name).exists()]
+def judge(mutants: Iterable[Mutant], copies: Sequence[Path], reach: Reach) -> Iterator[Verdict]:
+    """Test mutants, one at a time in each copy, and yield each verdict as it is reached."""
+    free, running = list(copies), {}
+    for mutant in mutants:
+        tests = tests_for(mutant, reach)
+        if not tests:
+            yield Verdict(mutant.key, "survived")
+            continue
+        if not free:
+            yield from _finish(running, free)
+        copy = free.pop()
+        attempt = _Attempt(mutant, copy, tests)
+        running[attempt.run.process.sentinel] = attempt
+    while running:
+        yield from _finish(running, free)
 
 
-def is_killed(mutant: Mutant, checkout: Path) -> bool:
-    """Run the tests on a mutant; return whether one of them failed or they timed out."""
-    target = checkout / mutant.path
-    original = target.read_text(encoding="utf-8")
-    target.write_text(mutant.code, encoding="utf-8")
-    try:
-        return run_tests(tests_for(mutant.path, checkout), checkout) != 0
-    finally:
-        target.write_text(original, encoding="utf-8")
+def tests_for(mutant: Mutant, reach: Reach) -> dict[str, float]:
+    """The tests that execute a mutated line, in the order in which they run, with their seconds.
 
-
-def run_tests(paths: Sequence[str], checkout: Path) -> int:
-    """Run pytest until its first failure; return its exit code, or 1 after the time limit."""
-    # PYTHONPATH makes subprocesses import the mutated copy from any working directory.
-    # Without byte code no process can load a file as it was before the mutation.
-    environment = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
-    options = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options, *paths],
-        cwd=checkout,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    Tests of less than `QUICK_SECONDS` come first, then those in the test file of the same name. The
+    tests of a file stay together, because they share fixtures.
+    """
+    reached = reach.tests(mutant.path, mutant.line)
+    parts = Path(mutant.path).parts
+    twin = str(Path("tests", *parts[1:-1], f"test_{Path(mutant.path).stem.lstrip('_')}.py"))
+    files = {test: test.partition("::")[0] for test in reached}
+    order = sorted(  # stable: `reached` has the cheapest files first
+        reached, key=lambda test: (reached[test] > QUICK_SECONDS, files[test] != twin)
     )
-    try:
-        return process.wait(TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return 1
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    total = accumulate(reached[test] for test in order)
+    return {
+        test: reached[test]
+        for test, seconds in zip(order, total, strict=True)
+        if seconds <= MAX_SECONDS or files[test] == twin
+    }
+
+
+class _Attempt:
+    """A mutant in a copy, while its tests run."""
+
+    def __init__(self, mutant: Mutant, copy: Path, tests: dict[str, float]) -> None:
+        self.mutant, self.copy = mutant, copy
+        self.limit = GRACE + PATIENCE * sum(tests.values())
+        target = copy / mutant.path
+        self._original = target.read_bytes()
+        self._times = (target.stat().st_atime_ns, target.stat().st_mtime_ns)
+        target.write_text(mutant.code, encoding="utf-8")
+        os.utime(target, (0, 0))  # another time than that of the byte code, which is then ignored
+        self.run = Run(list(tests), copy)
+
+    @property
+    def left(self) -> float:
+        """The seconds until the time limit."""
+        return self.run.started + self.limit - time.monotonic()
+
+    def end(self) -> Verdict:
+        """Stop the run if it is too late, restore the copy, and return the verdict."""
+        code = self.run.wait(0 if self.left <= 0 else 10)
+        target = self.copy / self.mutant.path
+        target.write_bytes(self._original)
+        os.utime(target, ns=self._times)
+        text = self.run.output.read_text(errors="replace")
+        self.run.output.unlink()
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+        if code is None:
+            return Verdict(self.mutant.key, "timeout")
+        if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return Verdict(self.mutant.key, "survived")
+        return Verdict(self.mutant.key, "killed", failed[1] if failed else f"exit code {code}")
+
+
+def _finish(running: dict[int, _Attempt], free: list[Path]) -> Iterator[Verdict]:
+    """Wait until one attempt has ended or has reached its limit."""
+    soonest = min(attempt.left for attempt in running.values())
+    ready = wait(list(running), timeout=max(0.0, soonest))
+    for sentinel, attempt in list(running.items()):
+        if sentinel in ready or attempt.left <= 0:
+            yield attempt.end()
+            free.append(running.pop(sentinel).copy)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import heapq
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from cosmic_ray.commands.init import init
@@ -34,6 +34,7 @@ class Mutant:
     path: str  # relative to the root of the checkout
     operator: str
     line: int  # 1-based
+    above: str  # the line above, which tells equal lines of a file apart
     before: str  # the line without its indentation
     after: str  # the mutated line without its indentation
     code: str  # the complete mutated file
@@ -41,7 +42,7 @@ class Mutant:
     @property
     def key(self) -> str:
         """A name that stays valid while other lines of the file change."""
-        return f"{self.path}: {self.before} → {self.after}"
+        return f"{self.path}: {self.above} | {self.before} → {self.after}"
 
 
 def draw(root: Path, count: int, seed: int) -> list[Mutant]:
@@ -60,13 +61,24 @@ def draw(root: Path, count: int, seed: int) -> list[Mutant]:
         The sample, ordered by path and line.
     """
     paths = [path for folder in SOURCES for path in sorted((root / folder).rglob("*.py"))]
-    mutants = [
-        min((_mutate(root, spec) for spec in specs), key=lambda mutant: _hash(mutant.after, seed))
-        for specs in heapq.nsmallest(
-            count, _places(paths), key=lambda specs: _hash(_place(root, specs[0]), seed)
-        )
-    ]
+    places = sorted(_places(paths), key=lambda specs: _hash(_place(root, specs[0]), seed))
+    mutants = islice(filter(None, (_mutant_of(root, specs, seed) for specs in places)), count)
     return sorted(mutants, key=lambda mutant: (mutant.path, mutant.line))
+
+
+def _mutant_of(root: Path, place: Sequence[MutationSpec], seed: int) -> Mutant | None:
+    """Draw one mutant of a place. cosmic-ray also makes some that Python cannot parse."""
+    mutants = [_mutate(root, spec) for spec in place]
+    valid = [mutant for mutant in mutants if _parses(mutant.code)]
+    return min(valid, key=lambda mutant: _hash(mutant.after, seed), default=None)
+
+
+def _parses(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
 
 
 def _hash(text: str, seed: int) -> bytes:
@@ -94,10 +106,19 @@ def _places(paths: Sequence[Path]) -> Iterator[list[MutationSpec]]:
             for item in db.work_items:
                 (spec,) = item.mutations
                 path, start = Path(spec.module_path), tuple(spec.start_pos)
-                if not any(low <= start < high for low, high in ignored[path]):
+                if _is_supported(spec) and not any(a <= start < b for a, b in ignored[path]):
                     found.setdefault((path, start), []).append(spec)
     for place in sorted(found):
         yield sorted(found[place], key=lambda spec: (spec.operator_name, spec.occurrence))
+
+
+def _is_supported(spec: MutationSpec) -> bool:
+    """Whether cosmic-ray can apply a mutation: it cannot replace an exception `module.Name`."""
+    if spec.operator_name != "core/ExceptionReplacer":
+        return True
+    (line, start), (_, end) = spec.start_pos, spec.end_pos
+    text = Path(spec.module_path).read_text(encoding="utf-8").splitlines()[line - 1]
+    return text[start:end].isidentifier()
 
 
 def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
@@ -122,7 +143,9 @@ def _mutate(root: Path, spec: MutationSpec) -> Mutant:
         path=str(path.relative_to(root)),
         operator=spec.operator_name.removeprefix("core/"),
         line=line,
+        above=before[line - 2].strip() if line > 1 else "",
         before=before[line - 1].strip(),
-        after=after[min(line, len(after)) - 1].strip(),
+        # The line after a removed decorator may be empty.
+        after=next(filter(None, (text.strip() for text in after[line - 1 :])), ""),
         code=mutated,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import pytest
 
 from pipeline.analysis.artifacts import AnalysisError, load_weights
 from pipeline.analysis.runs import rank, tabulate
+from pipeline.config import DataConfig, parse_job
+from pipeline.data.kinds import read_raw
 from pipeline.data.load import load_test
 from pipeline.errors import PipelineError
 from pipeline.nn.model import predict
-from pipeline.serving.promotion import find, main, promote
+from pipeline.serving.promotion import check_data, find, main, promote
 from pipeline.tracking import queries
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import Store
 from pipeline.uris import sqlite_uri
 from tests.commands import succeed
-from tests.conftest import DIGITS
+from tests.conftest import DIGITS, SMALL, TRACKING
 from tests.sweeps import train_sweep
 
 SHAPE = (8, 8, 1)
@@ -132,6 +135,22 @@ def test_model_of_changed_data_is_not_promoted(store: Store, ranking: pd.DataFra
     with pytest.raises(AnalysisError, match="files of digits have changed since"):
         promote(store, run, "never")
     assert not store.client.search_model_versions("name = 'never'")
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ({"file": "/home/ann/own.csv"}, "/home/ann/own.csv"),
+        ({"dir": "/home/ann/cifar"}, "/home/ann/cifar"),
+        ({}, "the cache folder"),
+    ],
+)
+def test_changed_data_are_named_by_their_place(source: dict[str, str], place: str) -> None:
+    job = parse_job({**asdict(SMALL), "data": asdict(DIGITS), "tracking": TRACKING})
+    job = replace(job, data=DataConfig(name="own", kind="table", **source))
+    run = pd.Series({"dataset_digest": "0" * 32, "name": "H=8"})
+    with pytest.raises(AnalysisError, match=f"restore the files in {place}, or train again"):
+        check_data(run, read_raw(DIGITS), job)
 
 
 def test_champion_of_a_deleted_run_is_replaced_only_by_force(

@@ -85,7 +85,7 @@ def test_body_has_a_limit_on_both_sides(server: Server) -> None:
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{server.url}/invocations", pieces(), headers=headers, timeout=30)
     assert answer.status_code == 413
-    assert "send fewer inputs" in answer.json()["error"]
+    assert answer.json()["error"] == "the body is larger than 500 KiB: send fewer inputs at once"
 
 
 def test_limit_of_a_body_follows_the_size_of_an_image() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +146,29 @@ def test_runs_that_a_server_created_twice_are_deleted(
     assert list(queries.sweep_runs(store, sweep)["run_id"]) == twins[1:]
     parents = list(store.search("tags.kind = 'sweep'", place.experiment_id))
     assert [run.info.run_id for run in parents] == [sweep.run_id]
+
+
+def test_experiment_that_another_process_creates_meanwhile_is_used(
+    store: Store, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, created = store.client.create_experiment, []
+
+    def create_second(name: str, *arguments: Any) -> str:
+        created.append(Store(uri).ensure_experiment(name))
+        return str(create(name, *arguments))
+
+    monkeypatch.setattr(store.client, "create_experiment", create_second)
+    assert store.ensure_experiment("contested") == created[0]
+
+
+def test_store_that_cannot_be_flushed_is_one_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    store.ensure_experiment("written")
+    store.flush_to_disk()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(TrackingError, match=r"could not flush the written runs in .*error"):
+        store.flush_to_disk()

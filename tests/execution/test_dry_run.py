@@ -1,0 +1,50 @@
+"""The description of a sweep before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.data.dataset import Dataset
+from pipeline.execution import dry_run
+from pipeline.execution.backend import Resources
+from pipeline.hyperparameters import Hyperparameters
+
+Hyper = Callable[..., Hyperparameters]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (59.4 * 60, "59 min"),
+        (60 * 60, "1 h 0 min"),
+        (119 * 60, "1 h 59 min"),
+        (125 * 60, "2 h 5 min"),
+    ],
+)
+def test_the_time_is_given_in_the_unit_that_fits(
+    digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch, seconds: float, text: str
+) -> None:
+    monkeypatch.setattr(dry_run, "_seconds", lambda *_: seconds)
+    *_, line = dry_run.describe([hyper()], digits, Resources(1, 1 << 30))
+    assert line == f"time: about {text}, if no model diverges"
+
+
+def test_the_memory_is_that_of_both_splits_and_of_the_weights(
+    digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "_seconds", lambda *_: 1.0)
+    large = replace(
+        digits,
+        X_train=np.zeros((20_000, 100), np.float32),
+        X_val=np.zeros((15_000, 100), np.float32),
+    )
+    lines = list(dry_run.describe([hyper(hidden_size=5000)] * 3, large, Resources(1, 1 << 30)))
+    # 8 MB and 6 MB of images; of each model the current and the best weights
+    assert 3 * 2 * 4 * (100 * 5000 + 5000 + 5000 * 10 + 10) == 13_320_240
+    assert lines[2] == "memory: 14 MB of data, up to 13 MB of weights"
