@@ -17,6 +17,7 @@ from pipeline.hyperparameters import HYPERPARAMETERS
 SHARED = {
     "tracking": "all jobs of a sweep share one store",
     "data": "the report compares models on one dataset",
+    "select_by": "all models of a sweep are compared by one metric",
     "experiment": "an experiment sets the values to sweep",
 }
 
@@ -25,7 +26,7 @@ def check_swept_keys(hydra_config: DictConfig) -> None:
     """Refuse a sweep over a key that all jobs share.
 
     Raises:
-        ConfigError: `tracking.*`, `data`, `data.*` or `experiment` is swept.
+        ConfigError: `tracking.*`, `data`, `data.*`, `select_by` or `experiment` is swept.
     """
     for override in _overrides(hydra_config, SHARED):
         key = override.key_or_group

@@ -22,6 +22,7 @@ import annotated_types
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from pipeline.selection import SelectBy
 from pipeline.validation import annotation, checked, description, metadata
 
 
@@ -98,6 +99,14 @@ class Hyperparameters:
         ),
         Traits(False, has_edge=False, always_hashed=True),
     ] = False
+    select_by: Annotated[
+        SelectBy,
+        Field(
+            description="val_acc, val_loss or balanced_acc (mean over the classes): chooses the "
+            "best epoch and the best model"
+        ),
+        Traits("val_acc", has_edge=False),
+    ] = "val_acc"
 
     @property
     def batches(self) -> tuple[int, int, bool]:

@@ -1,33 +1,70 @@
 """The selection rule of the project: which of two epochs, configurations or models is better.
 
-The one with the higher validation accuracy is better. Ties go to the lower validation loss, then to
-the smaller hidden size, then to the lower job number. The best epoch of a run, the comparison at a
-rung of successive halving, the choice of the report, Optuna's objective and promote all use this
-module. Of equal epochs, the trainer keeps the earlier one.
+The value `select_by` names the metric that decides. Ties go to the lower validation loss (for
+`val_loss`: to the higher validation accuracy), then to the smaller hidden size, then to the lower
+job number. The best epoch of a run, the comparison at a rung of successive halving, the choice of
+the report, Optuna's objective and promote all use this module. Of equal epochs, the trainer keeps
+the earlier one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+SelectBy = Literal["val_acc", "val_loss", "balanced_acc"]
+METRICS: tuple[SelectBy, ...] = get_args(SelectBy)
+DEFAULT: SelectBy = "val_acc"  # also of runs that are older than the choice
 DIGITS = 9  # decimals of a mean; later ones depend on how its values were rounded
 
 
 class SelectionKey(NamedTuple):
     """The greater key is the better one."""
 
-    val_acc: float  # also the value that Optuna maximises
-    negative_val_loss: float
+    score: float  # the metric; negative for `val_loss`
+    tie_break: float
 
 
 WORST = SelectionKey(-math.inf, -math.inf)  # the key of a run without a result
 
 
-def selection_key(val_acc: float, val_loss: float) -> SelectionKey:
-    """The key of an epoch, or of the best epoch of a run."""
+def selection_key(
+    val_acc: float,
+    val_loss: float,
+    balanced_acc: float | None = None,
+    select_by: SelectBy = DEFAULT,
+) -> SelectionKey:
+    """The key of an epoch, or of the best epoch of a run.
+
+    Args:
+        val_acc: validation accuracy.
+        val_loss: validation loss.
+        balanced_acc: the mean over the classes of their validation accuracy; needed only if it is
+            the metric.
+        select_by: the metric.
+    """
+    match select_by:
+        case "val_loss":
+            return SelectionKey(-val_loss, val_acc)
+        case "balanced_acc":
+            return SelectionKey(-math.inf if balanced_acc is None else balanced_acc, -val_loss)
     return SelectionKey(val_acc, -val_loss)
+
+
+def direction(select_by: SelectBy) -> Literal["maximize", "minimize"]:
+    """The direction of the metric, as Optuna names it."""
+    return "minimize" if select_by == "val_loss" else "maximize"
+
+
+def parse_select_by(value: Any) -> SelectBy:
+    """The metric that a stored run names; the default for a run that names none of `METRICS`."""
+    return next((metric for metric in METRICS if metric == value), DEFAULT)
+
+
+def best_name(select_by: SelectBy) -> str:
+    """The name under which a run records the metric of its best epoch."""
+    return f"best_{select_by}"
 
 
 def mean(values: Iterable[float]) -> float:

@@ -270,9 +270,9 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
 
 
 def job_return_value(run: JobRun) -> float | None:
-    """The best validation accuracy of a job, which Hydra's sweeper receives.
+    """The metric of `select_by` in a job's best epoch, which Hydra's sweeper receives.
 
-    None for a job that did not train all of its epochs: its accuracy does not compare.
+    None for a job that did not train all of its epochs: its result does not compare.
     """
     return run.score if run.outcome == "finished" else None
 

@@ -43,8 +43,6 @@ OPTUNA: dict[str, Any] = {
     "batch_size": 8,
     "study": None,
     "storage": "sqlite:///optuna.db",
-    "metric": "best_val_acc",
-    "direction": "maximize",
     "params": {},
 }
 TINY, BELOW_ONE = 5e-324, 1 - 2**-53  # the neighbours of 0 and 1
@@ -135,8 +133,7 @@ def test_each_bound_holds_on_both_sides(
         ("hydra.launcher.halving", 2, "hydra.launcher.halving must be a group of values, not 2"),
         ("hydra.launcher.dry_run", "yes", "hydra.launcher.dry_run must be true or false"),
         ("hydra.sweeper.sampler", "bayes", "must be tpe, cmaes, qmc, random or grid, not 'bayes'"),
-        ("hydra.sweeper.metric", "val_loss", "hydra.sweeper.metric must be best_val_acc, not"),
-        ("hydra.sweeper.direction", "minimize", "hydra.sweeper.direction must be maximize, not"),
+        ("select_by", "f1", "select_by must be val_acc, val_loss or balanced_acc, not 'f1'"),
         (
             "hydra.sweeper.params",
             "lr",

@@ -24,6 +24,7 @@ from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds, extremes
 from pipeline.search.study import Study
+from pipeline.selection import DEFAULT, parse_select_by
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Sear
         for key in config
         if key not in space and not OmegaConf.is_config(config[key])
     }
+    select_by = parse_select_by(shared.get("select_by"))
+    if select_by == DEFAULT:
+        shared.pop("select_by", None)  # so that studies that are older than this value are found
     shared |= {"data.name": OmegaConf.select(config, "data.name")}
     settings = values.sampler, values.seed, values.n_trials, values.batch_size
-    return Search(space, shared, *settings), fixed
+    return Search(space, shared, *settings, select_by), fixed
 
 
 def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:

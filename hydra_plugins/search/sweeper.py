@@ -26,15 +26,12 @@ class OptunaSweeper(Sweeper):
         batch_size: int,
         study: str | None,
         storage: str,
-        metric: str,
-        direction: str,
         params: dict[str, str] | None,
     ) -> None:
         """Store the values of conf/hydra/sweeper/optuna.yaml."""
         self.sampler, self.seed = sampler, seed
         self.n_trials, self.batch_size = n_trials, batch_size
         self.study, self.storage = study, storage
-        self.metric, self.direction = metric, direction
         self.params = params or {}
 
     def setup(

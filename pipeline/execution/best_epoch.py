@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 from pipeline.nn.history import Metrics, selection_key
-from pipeline.selection import SelectionKey
+from pipeline.selection import DEFAULT, METRICS, SelectBy, SelectionKey, best_name
 
 
 class BestEpoch:
@@ -17,17 +17,30 @@ class BestEpoch:
         metrics: its metrics.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, select_by: SelectBy = DEFAULT) -> None:
         """Start without an epoch."""
+        self._select_by = select_by
         self.epoch = 0
         self.metrics: Metrics | None = None
         self._keys: list[SelectionKey] = []  # the key of the best of the first 1, 2, … epochs
 
     def update(self, epoch: int, metrics: Metrics) -> None:
         """Compare the next epoch with the best one."""
-        if self.metrics is None or selection_key(metrics) > selection_key(self.metrics):
+        key = selection_key(metrics, self._select_by)
+        best = self._key
+        if best is None or key > best:
             self.epoch, self.metrics = epoch, metrics
-        self._keys[epoch - 1 :] = [selection_key(self.metrics)]
+            best = key
+        self._keys[epoch - 1 :] = [best]
+
+    @property
+    def score(self) -> float | None:
+        """The metric that decides, in the best epoch; None before the first epoch."""
+        return None if self.metrics is None else float(getattr(self.metrics, self._select_by))
+
+    @property
+    def _key(self) -> SelectionKey | None:
+        return None if self.metrics is None else selection_key(self.metrics, self._select_by)
 
     def load_history(self, keys: Iterable[SelectionKey]) -> None:
         """Set the selection key of each epoch from a cached run."""
@@ -41,5 +54,6 @@ class BestEpoch:
         """The best epoch as metrics of the MLflow run; empty before the first epoch."""
         if self.metrics is None:
             return {}
-        best = {"best_val_acc": self.metrics.val_acc, "best_val_loss": self.metrics.val_loss}
+        measured = self.metrics.measured()
+        best = {best_name(metric): measured[metric] for metric in METRICS if metric in measured}
         return {**best, "best_epoch": float(self.epoch)}

@@ -83,7 +83,7 @@ def as_arrays(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
     arrays: dict[str, Any] = {
         "version": VERSION,
         "name": name,
-        "curve": [[*row.metrics, row.milliseconds] for row in checkpoint.curve],
+        "curve": [[*row.metrics.as_row(), row.milliseconds] for row in checkpoint.curve],
         "outcome": str(checkpoint.outcome or ""),
         "best_hits": checkpoint.best_hits,
         "step": checkpoint.step,
@@ -108,7 +108,7 @@ def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
     outcome = str(file["outcome"])
     return Checkpoint(
         curve=tuple(
-            Row(Metrics(*map(float, values)), int(milliseconds))
+            Row(Metrics.from_row(values), int(milliseconds))
             for *values, milliseconds in file["curve"]
         ),
         outcome=Outcome(outcome) if outcome else None,
@@ -135,7 +135,9 @@ def _check(checkpoint: Checkpoint, model: Model) -> None:
             _require(array.shape == shape and array.dtype == job.dtype)
     hits = checkpoint.best_hits
     _require(hits.dtype == np.uint8 and hits.shape == (-(-model.num_val // 8),))
-    finite = [bool(np.isfinite(row.metrics).all()) for row in checkpoint.curve]
+    finite = [row.metrics.are_finite for row in checkpoint.curve]
+    measured = [job.select_by in row.metrics.measured() for row in checkpoint.curve]
+    _require(all(measured[:-1]) and (checkpoint.outcome is Outcome.DIVERGED or all(measured)))
     if checkpoint.outcome is Outcome.DIVERGED:
         _require(0 < epochs <= job.num_epochs and finite == [True] * (epochs - 1) + [False])
     else:

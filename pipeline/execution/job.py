@@ -23,7 +23,7 @@ from pipeline.execution.job_metadata import (
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
 from pipeline.hyperparameters import Hyperparameters
-from pipeline.nn.history import Checkpoint, Row, selection_key
+from pipeline.nn.history import Checkpoint, Row
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectionKey
 from pipeline.shutdown import defer_signals
@@ -73,6 +73,7 @@ class JobRun:
         self._log = JobLog(spec.log)
         try:
             self.job = parse_job(spec.values)
+            self.best = BestEpoch(self.job.hyperparameters.select_by)
         except ConfigError as error:
             self.error = error
         where = context.store, context.experiment_id, context.sweep
@@ -116,11 +117,10 @@ class JobRun:
 
     @property
     def score(self) -> float | None:
-        """The best validation accuracy; None if it cannot be compared with that of other jobs."""
+        """The metric of `select_by`; None if it cannot be compared with that of other jobs."""
         if self.outcome is Outcome.HALTED:
             return None
-        best = self.best.metrics
-        return selection_key(best).val_acc if best is not None else self._cached_score
+        return self._cached_score if self.best.score is None else self.best.score
 
     def prepare(self, data: Dataset, checkpoints: Checkpoints, name: str) -> None:
         """Set the dataset and the name of the checkpoint before training."""
@@ -157,7 +157,7 @@ class JobRun:
             self.epoch = epoch
             if outcome is not Outcome.DIVERGED:
                 self._unlogged_rows.append((epoch, row))
-                self._logger.add_point(Point(epoch, row.milliseconds, row.metrics._asdict()))
+                self._logger.add_point(Point(epoch, row.milliseconds, row.metrics.measured()))
                 self.best.update(epoch, row.metrics)
             if outcome is not None:
                 self._end(outcome, row.milliseconds)
@@ -205,7 +205,7 @@ class JobRun:
     def reuse(self, run: FinishedRun, reason: str = "already finished") -> None:
         """Take the outcome of a run that has finished."""
         self._enter(JobState.COMMITTED)
-        self.outcome, self._cached_score = Outcome(run.outcome), run.best_val_acc
+        self.outcome, self._cached_score = Outcome(run.outcome), run.score
         self._log.info(f"{reason}: run {run.run_id}")
 
     def apply_remote_result(self, result: JobResult) -> None:
@@ -265,10 +265,10 @@ class JobRun:
             return f"failed: {self.error}"
         if self.outcome is Outcome.DIVERGED:
             return f"diverged in epoch {self.epoch}: the loss is not finite"
-        val_acc = f"val_acc {self.best.metrics.val_acc:.4f}" if self.best.metrics else ""
+        score = f"{self.hyperparameters.select_by} {self.best.score or 0:.4f}"
         if self.outcome is Outcome.HALTED:
-            return f"halted after epoch {self.epoch}, with {val_acc}"
-        return f"best {val_acc} in epoch {self.best.epoch}"
+            return f"halted after epoch {self.epoch}, with {score}"
+        return f"best {score} in epoch {self.best.epoch}"
 
     def _enter(self, state: JobState) -> None:
         if state not in TRANSITIONS[self.state]:

@@ -29,7 +29,7 @@ class JobLog:
         self.info(
             *(
                 f"epoch {epoch}: "
-                + " ".join(f"{key} {value:.4f}" for key, value in row.metrics._asdict().items())
+                + " ".join(f"{key} {value:.4f}" for key, value in row.metrics.measured().items())
                 for epoch, row in rows
             )
         )

@@ -14,7 +14,7 @@ from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.outcomes import Outcome
-from pipeline.selection import SelectionKey, selection_key
+from pipeline.selection import SelectBy, SelectionKey, selection_key
 from pipeline.tracking import artifacts, queries
 from pipeline.tracking.entities import FinishedRun
 from pipeline.tracking.store import Store
@@ -73,7 +73,9 @@ def partition(
         cached = [one for one in found.get(name, []) if _is_usable(one, context.store)]
         complete = [one for one in cached if one.outcome != Outcome.HALTED]
         if halving and cached:
-            run.best.load_history(_keys_of(context.store, (complete or cached)[-1]))
+            select_by = run.hyperparameters.select_by
+            keys = _keys_of(context.store, (complete or cached)[-1], select_by)
+            run.best.load_history(keys)
         if complete:
             run.reuse(complete[-1])
             checkpoints.delete(name)  # left by a process that was killed after it had logged
@@ -132,7 +134,9 @@ def _log_counts(jobs: int, parts: Partition, checkpoints: Checkpoints) -> None:
         log.info("not trained, because they are equal to other jobs of the sweep: %s", numbers)
 
 
-def _keys_of(store: Store, run: FinishedRun) -> Iterator[SelectionKey]:
+def _keys_of(store: Store, run: FinishedRun, select_by: SelectBy) -> Iterator[SelectionKey]:
     """The selection key of each epoch of a run. Epochs that are not finite were not logged."""
-    for _, row in queries.curves(store, run.run_id, ("val_acc", "val_loss")).iterrows():
-        yield selection_key(row["val_acc"], row["val_loss"])
+    names = sorted({"val_acc", "val_loss", select_by})
+    for row in queries.curves(store, run.run_id, names).to_dict("records"):
+        values = {str(name): value for name, value in row.items()}
+        yield selection_key(**values, select_by=select_by)

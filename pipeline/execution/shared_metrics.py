@@ -18,8 +18,8 @@ OUTCOMES = (None, Outcome.FINISHED, Outcome.DIVERGED)  # a row holds 1 + the ind
 class SharedMetrics:
     """A file that all workers of a wave map.
 
-    It is an array of shape (jobs + 1, epochs, values of a row). A row holds the four metrics, the
-    time, and the outcome. The row of the last "job" holds the stop flag and an error number.
+    It is an array of shape (jobs + 1, epochs, values of a row). A row holds the metrics, the time,
+    and the outcome. The row of the last "job" holds the stop flag and an error number.
     """
 
     def __init__(self, path: Path, jobs: int, epochs: int) -> None:
@@ -57,7 +57,7 @@ class SharedMetrics:
     def write(self, job: int, epoch: int, row: Row, outcome: Outcome | None) -> None:
         """Publish an epoch. The outcome is written last: readers skip a row without it."""
         published = self.rows[job, epoch - 1]
-        published[:-2] = row.metrics
+        published[:-2] = row.metrics.as_row()
         published[-2] = row.milliseconds
         published[-1] = 1 + OUTCOMES.index(outcome)
 
@@ -66,5 +66,5 @@ class SharedMetrics:
         for *metrics, milliseconds, state in self.rows[job, epoch:]:
             if state == 0:
                 return
-            row = Row(Metrics(*map(float, metrics)), int(milliseconds))
+            row = Row(Metrics.from_row(metrics), int(milliseconds))
             yield row, OUTCOMES[int(state) - 1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import selection
 from pipeline.nn.model import Params
 from pipeline.outcomes import Outcome
+from pipeline.selection import DEFAULT, SelectBy, SelectionKey
 
 
 class Metrics(NamedTuple):
@@ -20,6 +23,28 @@ class Metrics(NamedTuple):
     train_acc: float  # share of training images predicted correctly, each before its step
     val_loss: float  # data loss on the validation images after the epoch
     val_acc: float  # share of validation images predicted correctly after the epoch
+    balanced_acc: float | None = None  # mean of this share over the classes; None: not measured
+
+    @property
+    def are_finite(self) -> bool:
+        """Whether no metric is infinite or NaN, apart from one that was not measured."""
+        return all(math.isfinite(value) for value in self.measured().values())
+
+    def measured(self) -> dict[str, float]:
+        """The metrics by name, without one that was not measured."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    def as_row(self) -> list[float]:
+        """The metrics as numbers: NaN stands for one that was not measured."""
+        return [math.nan if value is None else value for value in self]
+
+    @classmethod
+    def from_row(cls, values: Iterable[float]) -> Self:
+        """Read metrics from the numbers of `as_row`. Older checkpoints have the first four."""
+        metrics = cls(*map(float, values))
+        if metrics.balanced_acc is None or math.isnan(metrics.balanced_acc):
+            return metrics._replace(balanced_acc=None)
+        return metrics
 
 
 class Row(NamedTuple):
@@ -71,6 +96,7 @@ class Snapshot:
     checkpoint: Checkpoint
 
 
-def selection_key(metrics: Metrics) -> selection.SelectionKey:
+def selection_key(metrics: Metrics, select_by: SelectBy = DEFAULT) -> SelectionKey:
     """Order the epochs of a run by the selection rule (`pipeline.selection`)."""
-    return selection.selection_key(metrics.val_acc, metrics.val_loss)
+    _, _, val_loss, val_acc, balanced_acc = metrics
+    return selection.selection_key(val_acc, val_loss, balanced_acc, select_by)

@@ -179,6 +179,18 @@ def loss_and_grads(
     return losses.mean(axis=1) + l2_penalty(params, l2_reg), grads, dX
 
 
+def balanced_accuracy(hits: NDArray[np.bool_], y: Labels) -> float:
+    """Compute the mean over the classes of the share of their images that were hits.
+
+    Args:
+        hits: (N,) whether each image was predicted correctly.
+        y: (N,) the classes. A class without an image does not count.
+    """
+    counts = np.bincount(y)
+    found = np.bincount(y[hits], minlength=len(counts))
+    return float((found[counts > 0] / counts[counts > 0]).mean())
+
+
 def predict(params: Params, X: Array) -> Labels:
     """Compute argmax_j S_j of each image, (K, N). Of equal scores the first class wins."""
     _, S = forward(params, X)

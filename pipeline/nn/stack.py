@@ -17,6 +17,7 @@ from pipeline.nn.model import Array, Labels, Params
 from pipeline.nn.network import Network
 from pipeline.nn.team import Task
 from pipeline.outcomes import Outcome
+from pipeline.selection import SelectionKey
 
 
 class Stack:
@@ -71,7 +72,7 @@ class Stack:
                 self.best[k] = checkpoint.best
                 self.best_hits[k] = checkpoint.best_hits
                 self.best_metrics[k] = max(
-                    (row.metrics for row in self.curves[k]), key=selection_key
+                    (row.metrics for row in self.curves[k]), key=partial(self._key, k)
                 )
 
     def tasks(self, memory: Workspace, parts: int) -> tuple[list[Task], list[Task]]:
@@ -119,7 +120,7 @@ class Stack:
         for k, metrics in enumerate(self._metrics()):
             self.curves[k].append(Row(metrics, now))
             outcome: Outcome | None = None
-            if not np.isfinite(metrics).all():
+            if not metrics.are_finite:
                 outcome = Outcome.DIVERGED
             else:
                 self._update_best(k, metrics)
@@ -145,8 +146,12 @@ class Stack:
             val_loss / num_val,
             self._val_hits.mean(axis=1),
         )
-        for values in zip(*columns, strict=True):
-            yield Metrics(*map(float, values))
+        for k, values in enumerate(zip(*columns, strict=True)):
+            metrics = Metrics(*map(float, values))
+            if self.jobs[k].select_by == "balanced_acc":
+                balanced = model.balanced_accuracy(self._val_hits[k], self._data.y_val)
+                metrics = metrics._replace(balanced_acc=balanced)
+            yield metrics
 
     def snapshots(self, step: int) -> Iterator[Snapshot]:
         """Yield the state of each model after `step` mini-batches of the current epoch."""
@@ -169,10 +174,13 @@ class Stack:
     def _update_best(self, k: int, metrics: Metrics) -> None:
         """Copy the weights if this epoch is better than all before."""
         best = self.best_metrics[k]
-        if best is None or selection_key(metrics) > selection_key(best):
+        if best is None or self._key(k, metrics) > self._key(k, best):
             self.best_metrics[k] = metrics
             self.best_hits[k] = np.packbits(self._val_hits[k])
             self.best[k] = _copy(self.network.params(k), self.best[k])
+
+    def _key(self, k: int, metrics: Metrics) -> SelectionKey:
+        return selection_key(metrics, self.jobs[k].select_by)
 
     def _keep_only(self, models: list[int]) -> None:
         """Remove the models that have ended."""

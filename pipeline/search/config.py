@@ -40,10 +40,6 @@ class OptunaConfig:
     storage: Annotated[
         str, Field(min_length=1, description="the database in which Optuna keeps the study")
     ]
-    metric: Annotated[
-        Literal["best_val_acc"], Field(description="the objective, the same as in the report")
-    ]
-    direction: Annotated[Literal["maximize"], Field(description="of the objective")]
     params: Annotated[
         Mapping[str, Any] | None,
         Field(

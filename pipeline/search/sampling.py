@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.errors import ConfigError
 from pipeline.search.space import levels
+from pipeline.selection import DEFAULT, SelectBy
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -39,6 +40,7 @@ class Search:
     seed: int
     n_trials: int
     batch_size: int
+    select_by: SelectBy = DEFAULT  # the objective
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:

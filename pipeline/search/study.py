@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
 from pipeline.files import lock_file
+from pipeline.selection import direction
 from pipeline.tracking.provenance import heartbeat_tags, is_dead, provenance
 from pipeline.uris import redact
 
@@ -51,7 +52,7 @@ class Study:
             self._study = optuna.create_study(
                 storage=storage and optuna.storages.RDBStorage(storage, {"connect_args": connect}),
                 study_name=name,
-                direction="maximize",
+                direction=direction(search.select_by),
                 load_if_exists=True,
             )
             self._acquire()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from mlflow.entities import Run
 
 from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.selection import best_name, parse_select_by
 from pipeline.uris import redact
 
 SOURCE = ("mlflow.source.name", "pipeline")
@@ -63,14 +64,16 @@ class FinishedRun(NamedTuple):
 
     run_id: str
     outcome: str  # "finished", "halted" or "diverged"
-    best_val_acc: float | None
+    score: float | None  # the metric of `select_by` in its best epoch
     artifacts: str = ""  # their sizes and checksums, see `pipeline.tracking.artifacts`
 
     @classmethod
     def from_run(cls, run: Run) -> FinishedRun:
         """Read the facts of a run with the status FINISHED."""
-        tags, best = run.data.tags, run.data.metrics.get("best_val_acc")
-        return cls(run.info.run_id, tags.get("outcome", ""), best, tags.get("artifacts", ""))
+        tags = run.data.tags
+        name = best_name(parse_select_by(run.data.params.get("select_by")))
+        score = run.data.metrics.get(name)
+        return cls(run.info.run_id, tags.get("outcome", ""), score, tags.get("artifacts", ""))
 
 
 class Point(NamedTuple):

@@ -43,7 +43,7 @@ def test_curve_and_weights_equal_the_reference(
     )
     data = replace(digits, X_train=digits.X_train.astype(float), X_val=digits.X_val.astype(float))
     ends = run([job], data)[0]
-    np.testing.assert_allclose([end.row.metrics for end in ends], CURVE, rtol=1e-6)
+    np.testing.assert_allclose([end.row.metrics[:4] for end in ends], CURVE, rtol=1e-6)
     best = best_of(ends)
     assert best is not None
     np.testing.assert_allclose([(array**2).sum() for array in best], SUMS_OF_SQUARES, rtol=1e-6)

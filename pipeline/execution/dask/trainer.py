@@ -207,4 +207,4 @@ class DaskTrainer:
 
 
 def _as_result(number: int, run: FinishedRun) -> JobResult:
-    return JobResult(number, run.run_id, Outcome(run.outcome), 0, run.best_val_acc, "", ())
+    return JobResult(number, run.run_id, Outcome(run.outcome), 0, run.score, "", ())
