@@ -19,7 +19,8 @@ import pandas as pd
 
 from pipeline.analysis.intervals import Noise, accuracy_interval
 from pipeline.analysis.paired import Hits, Paired, configuration_codes, pair, pooled_noise
-from pipeline.selection import configuration_key, selection_key
+from pipeline.analysis.runs import selection_keys
+from pipeline.selection import configuration_key
 
 COLUMNS = ("configuration", "seed", "best_val_acc", "best_val_loss", "cost")
 ALPHA = 0.05  # the probability that any configuration as good as the best is excluded
@@ -61,8 +62,7 @@ def replicates(models: pd.DataFrame, hits: Hits) -> pd.DataFrame:
         for code in table.index
     ]
     table["low"], table["high"] = zip(*ends, strict=True) if ends else ((), ())
-    scores = map(selection_key, models["best_val_acc"], models["best_val_loss"])
-    keys = pd.Series(list(scores), dtype=object).groupby(codes).agg(list)
+    keys = pd.Series(selection_keys(models), dtype=object).groupby(codes).agg(list)
     order = {
         row: configuration_key(keys[row], int(table.loc[row, "cost"]), row) for row in table.index
     }

@@ -37,6 +37,7 @@ class Best:
     val_acc: float  # of this model in its best epoch, not corrected for the selection
     val_acc_ci95: tuple[float, float]  # Wilson's interval around it, not corrected either
     val_loss: float
+    balanced_acc: float | None  # mean accuracy over the classes; None: not the metric of the choice
     num_val: int
     test_acc: float | None
     test_acc_ci95: tuple[float, float] | None  # Wilson
@@ -85,6 +86,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
         val_acc=float(row["best_val_acc"]),
         val_acc_ci95=wilson(round(row["best_val_acc"] * num_val), num_val),
         val_loss=float(row["best_val_loss"]),
+        balanced_acc=None if pd.isna(row["best_balanced_acc"]) else float(row["best_balanced_acc"]),
         num_val=num_val,
         test_acc=test[0] if test else None,
         test_acc_ci95=wilson(round(test[0] * test[1]), test[1]) if test and test[1] else None,

@@ -17,6 +17,7 @@ from pipeline.analysis.evaluation import ChosenModel
 from pipeline.analysis.heatmap import Heatmap
 from pipeline.analysis.importance import Importance
 from pipeline.outcomes import Outcome
+from pipeline.selection import SelectBy
 from pipeline.tracking.entities import Sweep
 
 
@@ -44,6 +45,7 @@ class SweepAnalysis:
 
     sweep: Sweep
     jobs: pd.DataFrame  # `tabulate`; the finished runs first, in the order of `rank`
+    select_by: SelectBy  # the metric that decided
     counts: Mapping[Outcome, int]
     not_started: int  # planned jobs without a run
     chosen: ChosenModel | None

@@ -13,10 +13,19 @@ import pandas as pd
 from pipeline.data import published
 from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.outcomes import Outcome
-from pipeline.selection import SelectionKey, configuration_key, selection_key
+from pipeline.selection import (
+    DEFAULT,
+    WORST,
+    SelectBy,
+    SelectionKey,
+    configuration_key,
+    parse_select_by,
+    selection_key,
+)
 
 CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
-METRICS = ("best_val_acc", "best_val_loss", "best_epoch", *CURVES, "test_acc", "num_test")
+BEST = ("best_val_acc", "best_val_loss", "best_balanced_acc")  # the metrics of the best epoch
+METRICS = (*BEST, "best_epoch", *CURVES, "test_acc", "num_test")
 PARAMS = (*HYPERPARAMETERS, "data.name")
 SIZES = ("num_train", "num_val", "num_features", "num_classes")
 DATA = ("dataset", "dataset_digest", *SIZES)
@@ -71,11 +80,7 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
     ids = jobs["configuration"]
     finished = jobs[jobs["outcome"] == Outcome.FINISHED]
     incomplete = set(ids[jobs["outcome"].isin(_NO_RESULT)])
-    keys = pd.Series(
-        list(map(selection_key, finished["best_val_acc"], finished["best_val_loss"])),
-        finished.index,
-        dtype=object,
-    )
+    keys = pd.Series(selection_keys(finished), finished.index, dtype=object)
     order: list[tuple[Any, ...]] = []
     for id_, group in finished.groupby(ids[finished.index], sort=False):
         own: list[SelectionKey] = list(keys[group.index])
@@ -84,6 +89,26 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
         order += zip([key] * len(group), own, -group["job"].astype(int), group.index, strict=True)
     order.sort(key=lambda row: row[:3], reverse=True)
     return finished.loc[[row[3] for row in order]]
+
+
+def selection_metric(jobs: pd.DataFrame) -> SelectBy:
+    """The metric by which the jobs of a sweep are compared."""
+    named = jobs["select_by"].dropna().unique().tolist() if "select_by" in jobs else []
+    return parse_select_by(named[0]) if len(named) == 1 else DEFAULT
+
+
+def selection_keys(runs: pd.DataFrame) -> list[SelectionKey]:
+    """The key of each run of a sweep by the selection rule (`pipeline.selection`).
+
+    A run that lacks a metric, as a foreign store may hold it, is the worst.
+    """
+    metric = selection_metric(runs)
+    values = runs.reindex(columns=list(BEST)).to_numpy(float).tolist()
+    keys = [
+        selection_key(val_acc, val_loss, balanced_acc, metric)
+        for val_acc, val_loss, balanced_acc in values
+    ]
+    return [WORST if any(map(math.isnan, key)) else key for key in keys]
 
 
 def configuration_ids(jobs: pd.DataFrame) -> pd.Series[int]:

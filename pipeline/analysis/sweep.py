@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.analysis.artifacts import AnalysisError, load_hits
 from pipeline.analysis.comparison import compare_runs
 from pipeline.analysis.confidence import confidence_set
-from pipeline.analysis.correction import correct_selection
+from pipeline.analysis.correction import Estimate, correct_selection
 from pipeline.analysis.costs import costs, pareto
 from pipeline.analysis.curves import LearningCurve, shown_curves
 from pipeline.analysis.diagnostics import diagnose
@@ -19,8 +19,9 @@ from pipeline.analysis.edges import find_edges
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best
 from pipeline.analysis.heatmap import log_error, make_heatmaps
 from pipeline.analysis.importance import concentration, importance
+from pipeline.analysis.paired import Hits
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
-from pipeline.analysis.runs import rank, swept_names, tabulate
+from pipeline.analysis.runs import rank, selection_metric, swept_names, tabulate
 from pipeline.errors import PipelineError
 from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
@@ -68,6 +69,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
     return SweepAnalysis(
         sweep=sweep,
         jobs=jobs,
+        select_by=selection_metric(jobs),
         counts={outcome: int((jobs["outcome"] == outcome).sum()) for outcome in Outcome},
         not_started=not_started,
         chosen=chosen,
@@ -134,7 +136,7 @@ def gather_evidence(
     started = jobs[jobs["num_val"].notna()]
     return Evidence(
         confidence=confidence,
-        estimate=correct_selection(models, hits),
+        estimate=_estimate(models, hits),
         importance=importance(comparable, swept),
         log_importance=importance(errors, swept, "log_error"),
         concentration=concentration(comparable, sweep.searched),
@@ -144,6 +146,17 @@ def gather_evidence(
         configurations=configurations,
         front=pareto(configurations, "cost", "mean"),
     )
+
+
+def _estimate(models: pd.DataFrame, hits: Hits) -> Estimate:
+    """The accuracy of the chosen configuration.
+
+    The correction for the choice repeats the choice by accuracy, so that it is not valid for a
+    choice by another metric. Then the estimate is not corrected.
+    """
+    if selection_metric(models) == "val_acc":
+        return correct_selection(models, hits)
+    return correct_selection(models, hits, resamples=0)
 
 
 def _candidates(

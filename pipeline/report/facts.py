@@ -32,6 +32,7 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
         "schema_version": SCHEMA_VERSION,
         "sweep": found.sweep.name,
         "command": found.sweep.command,
+        "select_by": found.select_by,
         "jobs": sentences.job_counts(found),
         "num_planned": len(jobs) + found.not_started,
         "outcomes": {outcome.value: count for outcome, count in found.counts.items()},

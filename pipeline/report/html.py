@@ -54,6 +54,8 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         configurations=configuration_table(evidence) if evidence and several else None,
         tables=outcome_tables(found.jobs),
         settings=settings(found),
+        rule=sentences.RULES[found.select_by][0],
+        tie_break=sentences.RULES[found.select_by][1],
         drawings=drawings,
         colours=COLOURS,
         grey=GREY,

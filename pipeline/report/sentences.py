@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipeline.analysis.importance import Importance
 from pipeline.analysis.result import Evidence, SweepAnalysis
@@ -10,12 +10,18 @@ from pipeline.outcomes import Outcome
 from pipeline.report.formatting import one_line, percent, show
 from pipeline.report.labels import label, shown_names, symbol
 from pipeline.report.suggestions import edge_sentence, next_command
+from pipeline.selection import SelectBy
 
 LISTED = 5  # failed jobs that are named one by one
 DOMINATED = 0.8  # share of the variance in the worst quarter of cells that causes a warning
 FEW_CELLS = 0.5  # share of tried cells below which a warning is due
 CONCENTRATED = 0.6  # share of trials in one quarter of an interval that causes a warning
 VISIBLE = 0.0005  # a difference that changes the printed percentage
+RULES: Mapping[SelectBy, tuple[str, str]] = {  # the metric of the choice, and the one of ties
+    "val_acc": ("highest validation accuracy", "lower validation loss"),
+    "val_loss": ("lowest validation loss", "higher validation accuracy"),
+    "balanced_acc": ("highest balanced accuracy", "lower validation loss"),
+}
 NAMED = 5  # values or pairs of values that the sentence about importance lists
 
 
@@ -28,10 +34,21 @@ def answer(found: SweepAnalysis) -> tuple[str, ...]:
     values = ", ".join(f"{symbol(key)}={show(row[key])}" for key in shown_names(found.jobs))
     return (
         f"Best model: {values}",
+        *_chosen_by(found),
         f"Validation accuracy: {validation_accuracy(found)}",
         "Test accuracy: "
         + (f"unknown: {best.test_problem}" if best.test_acc is None else test_accuracy(found)),
     )
+
+
+def _chosen_by(found: SweepAnalysis) -> Iterator[str]:
+    """The metric of the choice, unless it is the validation accuracy."""
+    assert found.chosen is not None
+    best = found.chosen.best
+    if found.select_by == "val_loss":
+        yield f"Validation loss: {best.val_loss:.4f} (the metric of the choice)"
+    if found.select_by == "balanced_acc" and best.balanced_acc is not None:
+        yield f"Balanced accuracy: {percent(best.balanced_acc)} (the metric of the choice)"
 
 
 def validation_accuracy(found: SweepAnalysis) -> str:
@@ -44,7 +61,7 @@ def validation_accuracy(found: SweepAnalysis) -> str:
     estimate = evidence.estimate
     seeds = f"mean over {estimate.num_seeds} seeds, " if estimate.num_seeds > 1 else ""
     interval = f"95 % interval {percent(estimate.low)} to {percent(estimate.high)}"
-    if estimate.num_candidates == 1:
+    if estimate.num_candidates == 1 or found.select_by != "val_acc":
         return f"{percent(estimate.raw)} ({seeds}{interval}, {best.num_val:,} examples)"
     return (
         f"{percent(estimate.corrected)} ({seeds}{interval}; corrected for the choice among "
@@ -112,6 +129,12 @@ def notes(found: SweepAnalysis) -> Iterator[str]:
     if found.halted:
         rungs = ", ".join(f"{n} after epoch {epoch}" for epoch, n in found.halted.items())
         yield f"Halted jobs ({rungs}) are not compared with jobs that trained to their end."
+    if found.select_by != "val_acc" and found.evidence is not None:
+        name = "validation loss" if found.select_by == "val_loss" else "balanced accuracy"
+        yield (
+            f"The best epoch and the best model are chosen by the {name}. Intervals, tests and "
+            "importance are those of the validation accuracy, without a correction for the choice."
+        )
     if found.evidence_problem:
         yield f"The models cannot be compared: {found.evidence_problem}."
     if found.evidence is not None:

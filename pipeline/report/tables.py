@@ -16,13 +16,15 @@ from pipeline.report.labels import label, shown_names, symbol
 
 COLUMNS = {  # of the table of each outcome, between a run's values and its name
     Outcome.FINISHED: [
-        *("best_val_acc", "best_val_loss", "best_epoch", "train_acc", "gap", "seconds"),
+        *("best_balanced_acc", "best_val_acc", "best_val_loss", "best_epoch"),
+        *("train_acc", "gap", "seconds"),
     ],
     Outcome.HALTED: ["halted_epoch", "best_val_acc"],
     Outcome.DIVERGED: ["diverged_epoch"],
     Outcome.FAILED: ["error"],
     Outcome.UNFINISHED: [],
 }
+OPTIONAL = ("best_balanced_acc",)  # shown only if a run has it
 HEADINGS = {
     "best_epoch": "best epoch",
     "train_acc": "train_acc, last epoch",
@@ -42,6 +44,7 @@ HEADINGS = {
     "could_be_best": "could be best",
 }
 FORMATS: Mapping[str, Callable[[Any], str]] = {
+    "best_balanced_acc": percent,
     "best_val_acc": percent,
     "best_val_loss": "{:.4f}".format,
     "train_acc": percent,
@@ -77,7 +80,8 @@ def outcome_tables(jobs: pd.DataFrame) -> list[Table]:
         runs = jobs[jobs["outcome"] == outcome]
         first = "rank" if outcome == Outcome.FINISHED else "job"
         if len(runs):
-            keys = [first, *shown_names(jobs), *columns, "name"]
+            known = [key for key in columns if key not in OPTIONAL or runs[key].notna().any()]
+            keys = [first, *shown_names(jobs), *known, "name"]
             found.append(_table(outcome.value, runs[keys]))
     return found
 

@@ -43,10 +43,14 @@ def best_of(ends: Sequence[EpochEnd]) -> Params | None:
 
 def same_bits(a: Sequence[EpochEnd], b: Sequence[EpochEnd]) -> bool:
     """Whether two models have the same metrics in every epoch, and the same best weights."""
-    metrics = np.array_equal([e.row.metrics for e in a], [e.row.metrics for e in b], equal_nan=True)
+    metrics = np.array_equal(_numbers(a), _numbers(b), equal_nan=True)
     ends = [(e.epoch, e.outcome) for e in a] == [(e.epoch, e.outcome) for e in b]
     best = best_of(a), best_of(b)
     if best[0] is None or best[1] is None:
         return metrics and ends and best[0] is best[1]
     weights = zip(*best, strict=True)
     return metrics and ends and all(np.array_equal(x, y) for x, y in weights)
+
+
+def _numbers(ends: Sequence[EpochEnd]) -> list[list[float]]:
+    return [end.row.metrics.as_row() for end in ends]
