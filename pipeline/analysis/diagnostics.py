@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analysis.calibration import Calibration, calibrate
 from pipeline.analysis.intervals import wilson
 from pipeline.data.dataset import Dataset, as_images
 from pipeline.nn.model import Array, Labels, Params, forward, loss_and_grads
@@ -28,6 +29,15 @@ class Mistake(NamedTuple):
     gradient: NDArray[np.floating]  # ∂L/∂x of its own loss, in the same shape
 
 
+class Baseline(NamedTuple):
+    """The prediction of the most frequent class of the training examples, whatever the input."""
+
+    label: int
+    val_acc: float
+    low: float  # 95 % interval (Wilson)
+    high: float
+
+
 @dataclass(frozen=True)
 class Diagnostics:
     """Measurements of one model on the training and validation images."""
@@ -44,6 +54,8 @@ class Diagnostics:
     ]  # (C, C) validation images: a row per class, a column per prediction
     recalls: list[float | None]  # accuracy on each class; None: the class has no validation image
     recall_ci95: list[tuple[float, float] | None]  # Wilson
+    calibration: Calibration  # on the validation examples
+    baseline: Baseline
     mistakes: list[Mistake]  # the most confident ones, in descending confidence
 
 
@@ -84,8 +96,17 @@ def diagnose(
         confusion=confusion,
         recalls=[own / total if total else None for own, total in per_class],
         recall_ci95=[wilson(own, total) if total else None for own, total in per_class],
+        calibration=calibrate(probability, guess == data.y_val),
+        baseline=majority_class(data),
         mistakes=list(_mistakes(params, data, guess, probability)) if data.image_shape else [],
     )
+
+
+def majority_class(data: Dataset) -> Baseline:
+    """The accuracy of the most frequent class; of equally frequent ones, the first."""
+    label = int(np.bincount(data.y_train, minlength=len(data.classes)).argmax())
+    hits, n = int((data.y_val == label).sum()), len(data.y_val)
+    return Baseline(label, hits / n, *wilson(hits, n))
 
 
 def _chunks(X: Array, y: Labels) -> Iterator[tuple[Array, Labels]]:

@@ -42,6 +42,23 @@ def score_interval(centre: float, n: float, critical: float) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def difference_interval(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float]:
+    """The 95 % interval of the difference of two independent estimates.
+
+    It combines their own intervals, which need not be symmetric (method 10 of Newcombe, 1998, for
+    two shares; Zou and Donner, 2008, for any estimates).
+
+    Args:
+        first: an estimate and the ends of its 95 % interval.
+        second: the estimate that is subtracted, and the ends of its interval.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    low = a - b - ((a - a_low) ** 2 + (b_high - b) ** 2) ** 0.5
+    return low, a - b + ((a_high - a) ** 2 + (b - b_low) ** 2) ** 0.5
+
+
 def satterthwaite(over_seeds: float, seeds_df: int, over_images: float, images_df: int) -> float:
     """The degrees of freedom of the sum of two variances (Satterthwaite, 1946)."""
     parts = over_seeds**2 / seeds_df + over_images**2 / max(1, images_df)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -16,9 +17,18 @@ from pipeline.analysis.edges import Edge
 from pipeline.analysis.evaluation import ChosenModel
 from pipeline.analysis.heatmap import Heatmap
 from pipeline.analysis.importance import Importance
+from pipeline.analysis.resources import SweepResources
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectBy
 from pipeline.tracking.entities import Sweep
+
+
+class TestGap(NamedTuple):
+    """The corrected validation accuracy of the chosen model minus its test accuracy."""
+
+    difference: float
+    low: float  # 95 % interval
+    high: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,10 @@ class Evidence:
     concentration: float  # the share of models in the densest quarter of a searched value
     importance_epoch: int | None  # the epoch that it describes; None: the best epoch of each run
     edges: Sequence[Edge]
+    num_duplicates: int  # jobs that repeat another one; each pair counts once
+    num_incomplete: (
+        int  # configurations that are left out, because one of their seeds has no result
+    )
     swept: Sequence[str]  # the hyperparameters in which the runs differ, without the seed
     # The table of the confidence set, with the columns of `swept`, and `group`: chosen, tied (a
     # member of the set) or other.
@@ -52,6 +66,11 @@ class SweepAnalysis:
     evidence: Evidence | None
     evidence_problem: str | None  # the reason why there is no evidence although there is a choice
     diagnostics: Diagnostics | None
+    test_gap: TestGap | None  # None: not both are known, or the choice uses several seeds
+    num_lost_seeds: int  # runs of the chosen configuration that diverged or failed
+    resources: SweepResources
+    store_uri: str  # without a password
+    weights: str | None  # the location of the weights of the chosen model
     curves: Sequence[LearningCurve]
     heatmaps: Sequence[Heatmap]
     halted: Mapping[int, int]  # epoch of a rung → number of jobs that were halted there

@@ -31,7 +31,7 @@ SIZES = ("num_train", "num_val", "num_features", "num_classes")
 DATA = ("dataset", "dataset_digest", *SIZES)
 _TRUTH = {"true": True, "false": False}
 _INTEGERS = ["job", *SIZES, "diverged_epoch", "halted_epoch", "best_epoch"]
-_NO_RESULT = (Outcome.DIVERGED, Outcome.FAILED)
+NO_RESULT = (Outcome.DIVERGED, Outcome.FAILED)
 
 
 def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
@@ -40,8 +40,8 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns job, name, run_id, outcome, sweep (the one that trained the run) and configuration
         (`configuration_ids`); the hyperparameters (`PARAMS`) as Python values; the metrics
-        (`METRICS`) and tags as numbers or None; seconds, from the start to the end of the run; and
-        gap, train_acc − val_acc of the last epoch.
+        (`METRICS`) and tags as numbers or None; gap, train_acc − val_acc of the last epoch; started
+        and ended (UTC), and the seconds between them.
     """
     columns = {"job": "tags.job", "name": "name", "run_id": "run_id", "outcome": "tags.outcome"}
     columns |= {"sweep": "tags.sweep"}
@@ -62,8 +62,8 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     jobs.insert(4, "configuration", configuration_ids(jobs))
     jobs["gap"] = jobs["train_acc"] - jobs["val_acc"]
     times = runs.reindex(columns=["start_time", "end_time"])
-    start, end = (pd.to_datetime(times[key], utc=True) for key in times)
-    jobs["seconds"] = (end - start).dt.total_seconds()
+    jobs["started"], jobs["ended"] = (pd.to_datetime(times[key], utc=True) for key in times)
+    jobs["seconds"] = (jobs["ended"] - jobs["started"]).dt.total_seconds()
     return jobs
 
 
@@ -79,7 +79,7 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
     """
     ids = jobs["configuration"]
     finished = jobs[jobs["outcome"] == Outcome.FINISHED]
-    incomplete = set(ids[jobs["outcome"].isin(_NO_RESULT)])
+    incomplete = set(ids[jobs["outcome"].isin(NO_RESULT)])
     keys = pd.Series(selection_keys(finished), finished.index, dtype=object)
     order: list[tuple[Any, ...]] = []
     for id_, group in finished.groupby(ids[finished.index], sort=False):

@@ -19,14 +19,17 @@ from pipeline.analysis.edges import find_edges
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best
 from pipeline.analysis.heatmap import log_error, make_heatmaps
 from pipeline.analysis.importance import concentration, importance
+from pipeline.analysis.intervals import difference_interval
 from pipeline.analysis.paired import Hits
-from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
-from pipeline.analysis.runs import rank, selection_metric, swept_names, tabulate
+from pipeline.analysis.resources import measure_resources
+from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison, TestGap
+from pipeline.analysis.runs import NO_RESULT, rank, selection_metric, swept_names, tabulate
 from pipeline.errors import PipelineError
 from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
+from pipeline.uris import redact
 
 NEIGHBOURS = 2  # epochs on each side of the best one, for its optimism
 
@@ -60,6 +63,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
             evidence = gather_evidence(store, jobs, ranking, sweep)
         except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store holds anything
             problem = " ".join(str(error).split())
+    gap = _test_gap(chosen, evidence)
     halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
     curves = shown_curves(store, jobs, ranking)
     # The test accuracy of a reused run was measured for the choice of another sweep.
@@ -76,6 +80,11 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         evidence=evidence,
         evidence_problem=problem,
         diagnostics=_diagnostics(chosen),
+        test_gap=gap,
+        num_lost_seeds=_num_lost_seeds(jobs),
+        resources=measure_resources(jobs, sweep),
+        store_uri=redact(store.uri),
+        weights=_weights(store, chosen),
         curves=curves,
         heatmaps=make_heatmaps(jobs, int(ranking.index[0]) if len(ranking) else None),
         halted=dict(sorted(halted.items())),
@@ -119,7 +128,9 @@ def gather_evidence(
     compared = jobs[jobs["outcome"].isin((Outcome.FINISHED, Outcome.HALTED))]
     if compared["dataset_digest"].nunique() > 1:
         raise AnalysisError("the models were trained on different data")
-    models, hits = _candidates(store, jobs, ranking)
+    incomplete = _incomplete(jobs, ranking)
+    competing = jobs[~jobs["configuration"].isin(incomplete)]
+    models, hits = _candidates(store, competing)
     finished = (models["outcome"] == Outcome.FINISHED).to_numpy()
     confidence = confidence_set(models[finished], hits[finished])
     names = swept_names(compared)
@@ -142,6 +153,10 @@ def gather_evidence(
         concentration=concentration(comparable, sweep.searched),
         importance_epoch=epoch,
         edges=find_edges(started, {name: best[name] for name in swept}, swept, sweep.searched),
+        num_duplicates=int(
+            competing["outcome"].isin((Outcome.FINISHED, Outcome.HALTED)).sum() - len(models)
+        ),
+        num_incomplete=len(incomplete & set(compared["configuration"])),
         swept=swept,
         configurations=configurations,
         front=pareto(configurations, "cost", "mean"),
@@ -159,16 +174,23 @@ def _estimate(models: pd.DataFrame, hits: Hits) -> Estimate:
     return correct_selection(models, hits, resamples=0)
 
 
-def _candidates(
-    store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame
-) -> tuple[pd.DataFrame, Any]:
+def _incomplete(jobs: pd.DataFrame, ranking: pd.DataFrame) -> set[int]:
+    """The configurations that lost a seed and therefore do not compete with the complete ones.
+
+    Empty if the chosen configuration has lost one, too.
+    """
+    lost = set(jobs.loc[jobs["outcome"].isin(NO_RESULT), "configuration"])
+    return set() if ranking["configuration"].iloc[0] in lost else lost
+
+
+def _candidates(store: Store, jobs: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
     """The models that competed, the chosen configuration first, and their hits (models, images).
 
     Finished models come in the order of `rank`, halted ones after them. Of equal jobs one counts.
     A halted model is expected to gain as much by the rest of its training as the finished models
     gained on average since the epoch of its rung.
     """
-    halted = jobs[jobs["outcome"] == Outcome.HALTED]
+    ranking, halted = (jobs[jobs["outcome"] == end] for end in (Outcome.FINISHED, Outcome.HALTED))
     models = pd.concat([ranking, halted]) if len(halted) else ranking
     models = models.assign(gain=0.0)
     models = models.drop_duplicates(["configuration", "seed"])
@@ -203,6 +225,32 @@ def _best_until(store: Store, runs: pd.DataFrame, epoch: int) -> list[float]:
     """The highest validation accuracy of each run in its first epochs."""
     curves = (queries.curves(store, run_id, ["val_acc"])["val_acc"] for run_id in runs["run_id"])
     return [float(curve.loc[:epoch].max()) for curve in curves]
+
+
+def _test_gap(chosen: ChosenModel | None, evidence: Evidence | None) -> TestGap | None:
+    """None for several seeds: their validation accuracy is a mean, the test accuracy is not."""
+    if chosen is None or evidence is None or evidence.estimate.num_seeds > 1:
+        return None
+    best, estimate = chosen.best, evidence.estimate
+    if best.test_acc is None or best.test_acc_ci95 is None:
+        return None
+    validation = estimate.corrected, estimate.low, estimate.high
+    low, high = difference_interval(validation, (best.test_acc, *best.test_acc_ci95))
+    return TestGap(estimate.corrected - best.test_acc, low, high)
+
+
+def _num_lost_seeds(jobs: pd.DataFrame) -> int:
+    """How many runs of the first configuration diverged or failed."""
+    if not len(jobs):
+        return 0
+    own = jobs[jobs["configuration"] == jobs["configuration"].iloc[0]]
+    return int(own["outcome"].isin(NO_RESULT).sum())
+
+
+def _weights(store: Store, chosen: ChosenModel | None) -> str | None:
+    if chosen is None:
+        return None
+    return redact(f"{store.artifact_uri(chosen.best.run_id)}/weights.npz")
 
 
 def _epoch_optimism(curve: LearningCurve) -> float | None:

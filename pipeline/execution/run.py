@@ -115,6 +115,9 @@ def _train_group(
         for run in parts.unfinished:
             run.fail(error)
         return parts.duplicates
+    if parts.unfinished and context.sweep is not None and not context.shard:
+        with suppress(PipelineError):  # the report then lacks the core-hours
+            context.store.log_cores(context.sweep, backend.resources.cores)
     group = JobGroup(parts.unfinished, parts.candidates, data, checkpoints, context, halving)
     group.train(backend, flusher)
     return parts.duplicates

@@ -57,7 +57,11 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
 def to_csv(table: pd.DataFrame) -> str:
     """A table as CSV in which no cell is a formula of a spreadsheet."""
     texts = table.select_dtypes(["object", "string"]).columns
-    return table.assign(**{name: table[name].map(csv_text) for name in texts}).to_csv(index=False)
+    times = table.select_dtypes("datetimetz").columns
+    return table.assign(
+        **{name: table[name].map(csv_text) for name in texts},
+        **{name: table[name].map(_plain) for name in times},
+    ).to_csv(index=False)
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
@@ -131,11 +135,13 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can express it: null for a missing or infinite number."""
+    """A value as JSON can express it: null for a missing or infinite number, a time as a text."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if pd.isna(value) or value in (math.inf, -math.inf):
         return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.item() if isinstance(value, np.generic) else value

@@ -34,6 +34,7 @@ class Sweep:
     # The number of its jobs, recorded when it starts. None: another sweeper or an earlier version
     # of this project has not recorded it.
     num_jobs: int | None = None
+    cores: int | None = None  # threads that train at the same time; None: not recorded
     has_succeeded: bool = field(default=False, compare=False)  # whether its command has
     swept: tuple[str, ...] = ()  # the hyperparameters in which its jobs differ
 
@@ -53,10 +54,17 @@ class Sweep:
             searched = {}
         known = run.info.run_id, run.info.experiment_id
         num_jobs = _parse_number(tags.get("num_jobs", ""))
-        succeeded = run.info.status == "FINISHED"
-        command, named = redact(tags["command"]), tags.get("swept", "").split(",")
-        swept = tuple(name for name in HYPERPARAMETERS if name in named)
-        return cls(tags["sweep"], *known, command, searched, num_jobs, succeeded, swept)
+        named = tags.get("swept", "").split(",")
+        return cls(
+            tags["sweep"],
+            *known,
+            redact(tags["command"]),
+            searched,
+            num_jobs,
+            cores=_parse_number(tags.get("cores", "")),
+            has_succeeded=run.info.status == "FINISHED",
+            swept=tuple(name for name in HYPERPARAMETERS if name in named),
+        )
 
 
 class FinishedRun(NamedTuple):

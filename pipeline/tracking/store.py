@@ -127,6 +127,11 @@ class Store:
         self.client.log_batch(sweep.run_id, tags=[RunTag("searched", json.dumps(intervals))])
         return replace(sweep, searched=intervals)
 
+    @translate_errors("log the cores of the sweep")
+    def log_cores(self, sweep: Sweep, cores: int) -> None:
+        """Record how many threads train the jobs of a sweep at the same time."""
+        self.client.log_batch(sweep.run_id, tags=[RunTag("cores", str(cores))])
+
     @translate_errors("log the reused runs of the sweep")
     def link_reused_runs(self, sweep: Sweep, runs: Mapping[int, str]) -> None:
         """Record finished runs that replace jobs of a sweep: run IDs by the number of the job."""

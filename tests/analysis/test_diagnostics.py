@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.analysis.calibration import calibrate
 from pipeline.analysis.diagnostics import SHOWN, diagnose
 from pipeline.data.dataset import Dataset, as_images
 from pipeline.nn.history import EpochEnd
@@ -39,6 +40,15 @@ def test_confusion_matrix_counts_the_predictions(weights: Params, digits: Datase
     train_acc = (predict(weights, digits.X_train)[0] == digits.y_train).mean()
     assert measured.train_acc == pytest.approx(train_acc)
     assert measured.gap == pytest.approx(train_acc - (guess == digits.y_val).mean())
+
+
+def test_baseline_is_the_most_frequent_class_of_the_training_examples(
+    weights: Params, digits: Dataset
+) -> None:
+    found = diagnose(weights, digits, 0.3, 1e-4, 100).baseline
+    assert found.label == np.bincount(digits.y_train).argmax()
+    assert found.val_acc == (digits.y_val == found.label).mean()
+    assert 0 < found.low < found.val_acc < found.high < 0.2
 
 
 def test_mistakes_come_in_descending_confidence(weights: Params, digits: Dataset) -> None:
@@ -99,3 +109,23 @@ def test_a_model_without_mistakes_has_none_to_show(weights: Params, digits: Data
     measured = diagnose(weights, agreed, 0.3, 1e-4, 100)
     assert measured.mistakes == []
     assert measured.gap == pytest.approx(measured.train_acc - 1)
+
+
+def test_calibration_error_is_the_weighted_gap_between_confidence_and_accuracy() -> None:
+    # Two bins: 4 examples of confidence 0.9 of which 3 are right, 6 of 0.55 of which 3 are right.
+    confidence = np.repeat([0.9, 0.55], [4, 6])
+    correct = np.array([1, 1, 1, 0, 1, 1, 1, 0, 0, 0], bool)
+    found = calibrate(confidence, correct)
+    assert found.error == pytest.approx(0.4 * 0.15 + 0.6 * 0.05)
+    assert [(b.size, b.accuracy) for b in found.bins] == [(6, 0.5), (4, 0.75)]
+    assert found.bins[0].low < 0.55 <= found.bins[0].high
+    sure = calibrate(np.ones(5), np.ones(5, bool))
+    assert (sure.error, sure.bins[0].high) == (0, 1)
+
+
+def test_calibrated_predictions_have_a_small_error() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.2, 1, 100_000)
+    correct = random.random(100_000) < confidence
+    assert calibrate(confidence, correct).error < 0.01
+    assert calibrate(confidence**0.5, correct).error > 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.analysis.intervals import Noise, accuracy_interval, wilson
+from pipeline.analysis.intervals import Noise, accuracy_interval, difference_interval, wilson
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,20 @@ def test_interval_of_one_model_is_the_one_of_wilson() -> None:
     hits = np.arange(148)[None] < 15
     assert accuracy_interval(15 / 148, hits, Noise.none()) == pytest.approx(wilson(15, 148))
     assert accuracy_interval(1.0, np.ones((1, 20), bool), Noise.none())[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [  # Newcombe (1998), Statistics in Medicine 17:873–890, Table II, method 10
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+    ],
+)
+def test_interval_of_a_difference_is_the_one_of_newcombe(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    shares = [(hits / n, *wilson(hits, n)) for hits, n in (first, second)]
+    assert difference_interval(*shares) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_noise_over_seeds_widens_the_interval() -> None:

@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +36,7 @@ class DaskBackend:
             PipelineError: the address is malformed.
         """
         check_address(address)
-        # The number of workers changes during a sweep. A dry run assumes one per local core.
+        # A dry run assumes one worker per local core.
         self.resources = Resources(joblib.cpu_count(), memory)
         self._address = address
 
@@ -77,6 +78,8 @@ class DaskBackend:
             PipelineError: it does not answer.
         """
         self._scheduler = Scheduler(self._address)
+        if workers := self._scheduler.workers():  # their number can change during a sweep
+            self.resources = replace(self.resources, cores=len(workers))
         return self
 
     def __exit__(
