@@ -1,9 +1,8 @@
 """A session: one `python -m pipeline` command, from its first signal handler to its exit code.
 
 `Session.run` calls the Hydra app. If the command is a sweep, Hydra first calls
-`SweepCallback.on_multirun_start`, which opens the store and creates the sweep's parent run. When
-the app has returned, failed or been interrupted, the session writes the report, ends the parent run
-and returns the exit code.
+`pipeline.callback`, which prepares the sweep. When the app has returned, failed or been
+interrupted, the session writes the report, ends the parent run and returns the exit code.
 
 Hydra creates its callbacks itself and passes them nothing, so `current_session` is the one place
 where the session of this process can be found.
@@ -22,15 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import CompactHydraException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import pipeline.resolvers  # noqa: F401 (registers the interpolations of conf/)
 from pipeline import shutdown
-from pipeline.checks import check_single_run, check_swept_keys, swept_hyperparameters
-from pipeline.composed import job_values, task_part, tracking_config
-from pipeline.config import parse_job
+from pipeline.checks import check_swept_keys, swept_hyperparameters
+from pipeline.composed import redact_saved, tracking_config
 from pipeline.errors import PipelineError
 from pipeline.paths import outputs_dir
 from pipeline.uris import redact
@@ -41,10 +38,6 @@ if TYPE_CHECKING:
     from pipeline.tracking.entities import Sweep
     from pipeline.tracking.store import Store
 
-SWEEPERS = (
-    "hydra_plugins.population.sweeper.GridSweeper",
-    "hydra_plugins.search.sweeper.OptunaSweeper",
-)
 NO_EXPERIMENT = ("experiment=null", "experiment=")
 SWEEP_VARIABLE = "PIPELINE_SWEEP"  # tells the ID of the sweep to workers of Hydra's launchers
 
@@ -76,7 +69,7 @@ class Session:
         """The shell command that started this process, without passwords."""
         installed = Path(sys.argv[0]).name == "pipeline"  # the console script
         program = ["pipeline"] if installed else ["python", "-m", "pipeline"]
-        return redact(shlex.join([*program, *self.arguments]))
+        return shlex.join([*program, *map(redact, self.arguments)])
 
     def run(self, app: Callable[[], Any]) -> int:
         """Run the Hydra app; after a sweep, whatever its outcome, write the report.
@@ -109,6 +102,8 @@ class Session:
         except PipelineError as error:
             print(error, file=sys.stderr)
             code = code or 1
+        if self._config is not None:  # Hydra's own sweepers write passwords into multirun.yaml
+            redact_saved(Path(self._config.hydra.sweep.dir), ["multirun.yaml"])
         shutdown.restore_handlers()
         return code
 
@@ -205,42 +200,6 @@ class Session:
         killed = "KILLED" if code in (130, 143) else "FAILED"
         store.end_run(sweep.run_id, killed if code else "FINISHED")
         return code
-
-
-class SweepCallback(Callback):
-    """Prepares the sweep of the current session before Hydra's sweeper does anything."""
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check a single run before it gets a folder; if a value is wrong, exit with one sentence.
-
-        Workers of Hydra's other launchers run the jobs of a sweep, which has been checked.
-        """
-        if current_session() is None:
-            return
-        try:
-            check_single_run(config.hydra)
-            parse_job(job_values(task_part(config)))
-        except (PipelineError, CompactHydraException) as error:
-            sys.exit(str(error))
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Prepare the sweep; if a value is wrong, exit with one sentence.
-
-        This project's sweepers start the sweep when they have checked all jobs. For another
-        sweeper, the sweep starts here.
-        """
-        session = current_session()
-        if session is None or OmegaConf.select(config, "hydra.launcher.dry_run"):
-            return
-        try:
-            with shutdown.reraise_pending_signal():
-                session.prepare_sweep(config)
-                if config.hydra.sweeper._target_ not in SWEEPERS:
-                    session.start_sweep()
-        except (PipelineError, CompactHydraException) as error:
-            sys.exit(str(error))
-        except Exception:  # Hydra would print a warning and run the sweep without a store
-            sys.exit(traceback.format_exc())
 
 
 def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:

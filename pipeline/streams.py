@@ -2,7 +2,8 @@
 
 A closed pipe (`… | head -1`), a full disk (`> /dev/full`), a closed descriptor (`2>&-`) or a narrow
 encoding (`PYTHONIOENCODING=latin-1`) costs the characters that cannot be written, and nothing else:
-the sweep continues, its runs end and its report is written.
+the sweep continues, its runs end and its report is written. A stream shows no passwords of URIs,
+which libraries may print.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import sys
 from typing import Any, TextIO, cast
 
+from pipeline.uris import redact
+
 
 def make_robust() -> None:
-    """Replace sys.stdout and sys.stderr by streams that ignore errors.
+    """Replace sys.stdout and sys.stderr by streams that ignore errors and show no passwords.
 
     This must happen before the process opens any file. A file that is opened while descriptor 2 is
     closed gets number 2, and then receives every message that a library writes to stderr.
@@ -45,10 +48,10 @@ class _RobustStream:
 
     def write(self, text: str) -> int:
         try:
-            return self._stream.write(text)
+            self._stream.write(redact(text))
         except OSError:
             self._discard()
-            return len(text)
+        return len(text)
 
     def flush(self) -> None:
         try:

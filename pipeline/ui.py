@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
+from pipeline.streams import make_robust
 
 HOST = "127.0.0.1"
 # Without the workflow type, the UI opens on its view of language models.
@@ -20,18 +21,23 @@ ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXE
 
 
 def server_command(uri: str, port: int) -> list[str]:
-    """The command that serves the runs of a sqlite store on this machine."""
+    """The command that serves the runs of a store on this machine.
+
+    MLflow reads the URI of the store from MLFLOW_BACKEND_STORE_URI. An argument with a password
+    would be visible in the list of processes.
+    """
     from pipeline.tracking.sqlite import database_path  # imports MLflow: --help does not need it
 
     artifacts = database_path(uri).parent / "mlartifacts"
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)),
-        *("--workers", "1", "--backend-store-uri", uri, "--artifacts-destination", str(artifacts)),
+        *("--workers", "1", "--artifacts-destination", str(artifacts)),
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the UI until Ctrl-C."""
+    make_robust()
     parser = argparse.ArgumentParser(
         prog="pipeline-ui", description="Show the runs of a store in the MLflow UI."
     )
@@ -55,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"Open http://{HOST}:{options.port}/{PAGE} in a browser. Ctrl-C stops the server.")
     sys.stdout.flush()
     command = server_command(options.tracking_uri, options.port)
-    os.execve(command[0], command, os.environ | ENVIRONMENT)
+    store = {"MLFLOW_BACKEND_STORE_URI": options.tracking_uri}
+    os.execve(command[0], command, os.environ | ENVIRONMENT | store)
 
 
 if __name__ == "__main__":

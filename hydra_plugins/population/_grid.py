@@ -15,7 +15,7 @@ from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
-from pipeline.composed import job_values, task_part
+from pipeline.composed import job_values, redacted, task_part
 from pipeline.config import parse_job
 from pipeline.hydra_compat import BasicSweeper
 from pipeline.session import current_session
@@ -23,7 +23,7 @@ from pipeline.session import current_session
 if TYPE_CHECKING:
     from hydra_plugins.population.sweeper import GridSweeper
 
-__all__ = ["check_jobs", "one_sentence", "split", "sweep_folder_errors"]
+__all__ = ["check_jobs", "one_sentence", "redacted", "split", "sweep_folder_errors"]
 
 
 def split(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:

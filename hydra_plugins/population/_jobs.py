@@ -18,7 +18,6 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.spec import JobSpec
 from pipeline.hydra_compat import represent_str, set_job_config
 from pipeline.session import job_return_value
-from pipeline.uris import redact
 
 
 def open_job(
@@ -102,7 +101,7 @@ def _save(config: DictConfig, path: Path, key: str | None = None) -> None:
         sort_keys=False,
         Dumper=_Dumper,
     )
-    path.write_text(redact(text), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _job_log(config: DictConfig) -> logging.Logger:

@@ -19,10 +19,17 @@ class GridSweeper(BasicSweeper):
         Raises:
             CompactHydraException: a value or an override is wrong, or a folder cannot be written.
         """
-        from hydra_plugins.population._grid import check_jobs, one_sentence, sweep_folder_errors
+        from hydra_plugins.population._grid import (
+            check_jobs,
+            one_sentence,
+            redacted,
+            sweep_folder_errors,
+        )
 
         with sweep_folder_errors(), one_sentence():
             check_jobs(self, arguments)
+            assert self.config is not None  # since `setup`
+            self.config = redacted(self.config)  # only to be saved; the launcher has its own
             return super().sweep(arguments)
 
     @staticmethod

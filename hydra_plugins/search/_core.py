@@ -17,7 +17,7 @@ from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._space import split
-from pipeline.composed import job_values, task_part
+from pipeline.composed import job_values, redacted, task_part
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
 from pipeline.search.config import OptunaConfig, parse_optuna
@@ -106,7 +106,7 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
         return [sweeper.launcher.launch(first, initial_job_idx=0)]
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
+    OmegaConf.save(redacted(config), folder / "multirun.yaml")
     study = Study(search, name, sweeper.storage)
     session = current_session()
     if session is not None:

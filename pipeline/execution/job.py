@@ -30,6 +30,7 @@ from pipeline.shutdown import defer_signals
 from pipeline.tracking import artifacts
 from pipeline.tracking.entities import FinishedRun, Point
 from pipeline.tracking.run_logger import RunLogger
+from pipeline.uris import redact
 
 TAG_LENGTH = 5000  # characters of a tag that every MLflow store keeps
 
@@ -174,10 +175,11 @@ class JobRun:
         """
         self.error = error
         self._end(Outcome.FAILED)
-        self._logger.add_tags({"error": str(error)[-TAG_LENGTH:]})
+        reason, trace = redact(str(error)), redact(trace)
+        self._logger.add_tags({"error": reason[-TAG_LENGTH:]})
         if trace:
             self._logger.add_tags({"traceback": trace[-TAG_LENGTH:]})
-        self._log.error(f"failed: {error}" + (f"\n{trace}" if trace else ""))
+        self._log.error(f"failed: {reason}" + (f"\n{trace}" if trace else ""))
 
     def halt(self, rung: int) -> None:
         """End the job at a rung of successive halving."""

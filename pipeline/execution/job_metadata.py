@@ -11,6 +11,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.tracking.run_logger import DatasetInfo
+from pipeline.uris import redact
 
 SEARCHABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # also written as tags of the run
 NAMED = ("hidden_size", "learning_rate", "l2_reg")  # in the name of each run
@@ -53,7 +54,7 @@ def job_tags(number: int, shard: str, values: Mapping[str, Any]) -> dict[str, st
 def dataset_info(job: Job, data: Dataset) -> DatasetInfo:
     """The dataset, as MLflow's UI shows it."""
     source = job.data.file or job.data.dir or job.data.url or "scikit-learn"
-    return DatasetInfo(data.name, data.digest, source, json.dumps(_sizes(data)))
+    return DatasetInfo(data.name, data.digest, redact(source), json.dumps(_sizes(data)))
 
 
 def data_tags(job: Job, data: Dataset) -> dict[str, str]:

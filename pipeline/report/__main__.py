@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri, outputs_dir
 from pipeline.report.write import write_report
+from pipeline.streams import make_robust
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the report of a sweep; exit with 1 if that is impossible or no model was chosen."""
+    make_robust()
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.report", description="Write the report of a sweep."
     )

@@ -26,6 +26,7 @@ from pipeline.report.formatting import percent
 from pipeline.serving.card import card
 from pipeline.serving.package import check_accuracy, example_of, model_arrays
 from pipeline.serving.trust import check_code
+from pipeline.streams import make_robust
 from pipeline.tracking import queries
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
@@ -123,6 +124,7 @@ def check_better(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Promote a model; exit with 1 and one sentence if that is impossible."""
+    make_robust()
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.promote",
         description="Register the chosen model of a sweep as the champion.",

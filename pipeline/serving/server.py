@@ -37,6 +37,7 @@ from pipeline.paths import default_tracking_uri
 from pipeline.serving.inputs import BadRequestError, InputSpec
 from pipeline.serving.limits import CONNECTIONS, BodyReader, ImpatientProtocol
 from pipeline.serving.trust import UntrustedModelError, check_code
+from pipeline.streams import make_robust
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
 from pipeline.uris import redact
@@ -205,6 +206,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
+    make_robust()
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.serve", description="Serve the champion over HTTP."
     )

@@ -133,6 +133,11 @@ def test_database_in_memory_is_refused(uri: str) -> None:
         ("tracking.uri='http://u:p@ss@host'", "tracking.uri='http://***@host'"),
         ("sqlite:////home/ann/a@b/mlflow.db", "sqlite:////home/ann/a@b/mlflow.db"),
         ("http://host/path@x ann@example.org", "http://host/path@x ann@example.org"),
+        ("postgresql://ann:se/c@db/x", "postgresql://***@db/x"),
+        ("mysql://ann:it's@db/x", "mysql://***@db/x"),
+        ("mysql://db/x?user=ann&password=secret", "mysql://db/x?user=ann&password=***"),
+        ("http://${oc.env:U}:${oc.env:P}@host", "http://${oc.env:U}:${oc.env:P}@host"),
+        ("http://ann:${oc.env:P}@host", "http://***:${oc.env:P}@host"),
     ],
 )
 def test_redact_replaces_user_and_password_only(text: str, expected: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.execution.spec import JobResult
@@ -16,7 +16,7 @@ class Task:
 
     shard_id: str  # a tag of its runs
     jobs: tuple[tuple[int, Mapping[str, Any]], ...]  # number and configuration
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)  # Dask prints tasks, and it may hold a password
     experiment_id: str
     sweep: Sweep
     digest: str  # of the dataset
