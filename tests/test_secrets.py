@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.commands import report_of, run, store_of, succeed
+from tests.commands import report_of, run, store_of
 
 SECRET = "hunter2"
-# SQLAlchemy's sqlite URIs have no user, but ignore unknown parts of the query.
+# SQLAlchemy warns about the unknown parameter of a sqlite URI, and ignores it.
 URI = "sqlite:///{}/mlflow.db?password=" + SECRET
 SWEEP = ("-m", "hidden_size=4,8", "num_epochs=1")
 
@@ -35,7 +35,8 @@ def test_sweep_writes_the_password_of_its_store_nowhere(
     outputs.mkdir()
     folders = "hydra.sweep.subdir=${hydra.job.num}-${hydra.job.override_dirname}"
     values = ("tracking.uri='" + URI.format(outputs) + "'", "hydra.verbose=true", folders)
-    done = succeed(outputs, *SWEEP, *values, *launcher)
+    done = run(outputs, *SWEEP, *values, *launcher)
+    assert done.returncode == 0, done.stderr
     assert "password=***" in done.stdout
     assert len(report_of(outputs)["runs"]) == 2
     (saved,) = (outputs / "multirun").glob("*/multirun.yaml")
@@ -77,7 +78,8 @@ def test_interpolations_stay_interpolations_in_all_files(tmp_path: Path) -> None
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     environment = {"MY_STORE": URI.format(outputs)}
-    done = succeed(outputs, *SWEEP, "tracking.uri=${oc.env:MY_STORE}", env=environment)
+    done = run(outputs, *SWEEP, "tracking.uri=${oc.env:MY_STORE}", env=environment)
+    assert done.returncode == 0, done.stderr
     assert_no_secret(done, tmp_path)
     saved = [*(outputs / "multirun").rglob("*.yaml"), *(outputs / "mlartifacts").rglob("*.yaml")]
     configs = [yaml.safe_load(path.read_text()) for path in saved]
