@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,3 +217,31 @@ def test_work_is_stopped_when_its_result_is_not_wanted() -> None:
     with shutdown.cancel_when(lambda: True), pytest.raises(shutdown.Stopped):
         shutdown.check()
     shutdown.check()
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory", "expected"),
+    [(10**9, None, 600_000_000), (None, None, None), (10**9, 123, 123), (None, 123, 123)],
+)
+def test_a_worker_uses_a_share_of_its_memory_limit(
+    limit: int | None, memory: int | None, expected: int | None
+) -> None:
+    machine: Any = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=limit))
+    task: Any = SimpleNamespace(memory=memory)
+    assert worker._memory(machine, task) == expected
+
+
+def test_an_error_on_a_worker_becomes_the_problem_of_the_shard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Task) -> str:
+        raise ZeroDivisionError("no image")
+
+    tasks = {"key": SimpleNamespace(state="executing")}
+    machine = SimpleNamespace(status=worker.ACTIVE[0], state=SimpleNamespace(tasks=tasks))
+    monkeypatch.setattr(worker, "get_worker", lambda: machine)
+    monkeypatch.setattr(worker, "_reason_unfit", fail)
+    task: Any = None
+    problem = worker.train_shard(task, "key").problem
+    assert problem.startswith("no image\nTraceback")
+    assert problem.rstrip().endswith("ZeroDivisionError: no image")

@@ -175,3 +175,14 @@ def test_shards_of_a_lost_worker_and_of_a_lost_scheduler_are_sent_again(
     assert sorted(event.job for event in events) == [0, 1, 2, 3]
     assert "worker a died or left" in caplog.text
     assert workers.cancelled == ["0"] or workers.cancelled == ["1"]
+
+
+def test_a_shard_of_a_large_sweep_holds_about_64_jobs(
+    place: RunContext, digits: Dataset, hyper: Callable[..., Hyperparameters], tmp_path: Path
+) -> None:
+    jobs = [PlannedJob(i, {}, hyper(l2_reg=i / 1e6), str(i), 0) for i in range(1100)]
+    workers = Workers(finish)
+    trained = DaskTrainer(workers, Plan(jobs, digits, Checkpoints(tmp_path, 5), place), None)
+    assert sum(len(events) for events in trained) == 1100
+    sizes = [len(task.jobs) for _, task in workers.sent]
+    assert (len(sizes), max(sizes)) == (17, 65)

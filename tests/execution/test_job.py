@@ -15,7 +15,7 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, RunContext
 from pipeline.hyperparameters import Hyperparameters
-from pipeline.nn.history import Metrics, Row
+from pipeline.nn.history import Metrics, Row, selection_key
 from pipeline.outcomes import Outcome
 from pipeline.tracking.entities import FinishedRun
 from tests.conftest import job, statuses
@@ -70,6 +70,17 @@ def test_an_epoch_that_is_reported_twice_is_recorded_once(run: JobRun) -> None:
     assert not run.record_epoch(1, better, Outcome.FINISHED)
     assert (run.state, run.outcome, run.epoch) == (JobState.TRAINING, None, 2)
     assert (run.best.epoch, run.best.metrics) == (2, better.metrics)
+
+
+def test_the_best_epoch_is_kept_and_the_first_of_equal_ones_counts(run: JobRun) -> None:
+    rows = [ROW._replace(metrics=ROW.metrics._replace(val_acc=acc)) for acc in (0.2, 0.5, 0.5, 0.4)]
+    for epoch, row in enumerate(rows, 1):
+        run.record_epoch(epoch, row, None)
+    assert (run.best.epoch, run.best.metrics) == (2, rows[1].metrics)
+    assert [run.best.key_at(epoch) for epoch in range(1, 6)] == [
+        *(selection_key(rows[best].metrics) for best in (0, 1, 1, 1)),
+        None,
+    ]
 
 
 def test_a_sweep_that_stops_kills_the_runs_of_unfinished_jobs(

@@ -112,3 +112,25 @@ def test_a_run_of_an_earlier_version_is_reused_if_its_files_exist(
     (artifacts._local_folder(place.store, run.run_id) / "weights.npz").unlink()
     assert not artifacts.are_complete(place.store, untagged)
     assert artifacts.are_complete(place.store, untagged._replace(outcome="diverged"))
+
+
+def test_a_run_with_an_unknown_outcome_is_trained_again(
+    place: RunContext, hyper: Hyper, tmp_path: Path
+) -> None:
+    specs = [job(0, tmp_path, hyper(num_epochs=1))]
+    (first,) = train(specs, place)
+    place.store.client.set_tag(first.run_id, "outcome", "excellent")
+    (second,) = train(specs, next_sweep(place))
+    assert second.outcome == "finished"
+    assert second.run_id not in ("", first.run_id)
+
+
+def test_a_single_run_reuses_a_finished_run(
+    place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [job(0, tmp_path, hyper(num_epochs=1))]
+    (first,) = train(specs, place)
+    forbid_training(monkeypatch)
+    (second,) = train(specs, replace(place, sweep=None))
+    assert (second.outcome, second.score) == ("finished", first.score)
+    assert f"already finished: run {first.run_id}" in (tmp_path / "job.log").read_text()

@@ -92,18 +92,24 @@ def _run(
     sys.path.insert(0, str(checkout))
     options = ["-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries are imported before
-    recorder = _Recorder()
     if settings is None:
-        sys.exit(pytest.main(["-x", *options, *tests]))
+        _exit(pytest.main(["-x", *options, *tests]))
     os.environ["COVERAGE_PROCESS_START"] = str(settings)
     measured = coverage.Coverage(config_file=str(settings), data_suffix=True)
     measured.start()
+    recorder = _Recorder()
     code = pytest.main([*options, *tests], plugins=[recorder])
     measured.stop()
     measured.save()
     if durations is not None:
         durations.write_text(json.dumps(recorder.passed()))
-    sys.exit(code)
+    _exit(code)
+
+
+def _exit(code: int) -> None:
+    """End without waiting for worker processes, which may never end; `Run.wait` kills them."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 class _Recorder:

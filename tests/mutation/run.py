@@ -124,12 +124,14 @@ class _Attempt:
         os.utime(target, ns=self._times)
         text = self.run.output.read_text(errors="replace")
         self.run.output.unlink()
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
         if code is None:
             return Verdict(self.mutant.key, "timeout")
         if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             return Verdict(self.mutant.key, "survived")
-        return Verdict(self.mutant.key, "killed", failed[1] if failed else f"exit code {code}")
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)|(while loading conftest)", text, re.MULTILINE)
+        if failed is None:
+            raise RuntimeError(f"pytest has run no test:\n{text}")
+        return Verdict(self.mutant.key, "killed", failed[1] or failed[2])
 
 
 def _finish(running: dict[int, _Attempt], free: list[Path]) -> Iterator[Verdict]:

@@ -188,3 +188,11 @@ def test_an_interrupted_model_resumes_to_the_same_bits(
     assert not left
     for i in range(len(jobs)):
         assert same_bits(ends[i], whole[i])
+
+
+def test_an_epoch_has_its_time_in_milliseconds(
+    digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.nn.stack.time.time_ns", lambda: 1_700_000_000_123_456_789)
+    ends = run([hyper(num_epochs=1)], digits)[0]
+    assert [end.row.milliseconds for end in ends] == [1_700_000_000_123]

@@ -36,6 +36,8 @@ def test_composer_gives_the_configurations_of_hydra(loader: ConfigLoader) -> Non
     folder = master.hydra.sweep.dir  # contains the time when the sweep started
     composer = Composer(loader, master)
     for overrides in (
+        ["hidden_size=8", "++new=1"],  # belongs to this job only
+        ["hidden_size=8", "~data.files"],
         ["hidden_size=16", "l2_reg=1e-3"],
         ["hidden_size=32", "l2_reg=0"],
         ["hidden_size=word", "l2_reg=[1,2]"],
