@@ -37,3 +37,7 @@ def test_the_best_the_median_and_the_longest_diverged_run_are_shown(place: RunCo
     assert [curve.metrics["val_acc"].tolist() for curve in shown] == [
         [float(job)] * 2 for job in (0, 1, 2, 4, 10)
     ]
+    finished = jobs[jobs["outcome"] == "finished"]
+    assert [curve.role for curve in shown_curves(place.store, finished, rank(finished))] == [
+        *("best", "best", "best", "median"),
+    ]
