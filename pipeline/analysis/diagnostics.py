@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from pipeline.analysis.calibration import Calibration, calibrate
 from pipeline.analysis.intervals import wilson
 from pipeline.data.dataset import Dataset, as_images
-from pipeline.nn.model import Array, Labels, Params, forward, loss_and_grads
+from pipeline.nn.model import (
+    Array,
+    Labels,
+    Params,
+    balanced_accuracy,
+    forward,
+    loss_and_grads,
+)
 
 SHOWN = 8  # most confidently wrong images
 CHUNK = 1000  # images predicted at once
@@ -56,6 +63,7 @@ class Diagnostics:
     recall_ci95: list[tuple[float, float] | None]  # Wilson
     calibration: Calibration  # on the validation examples
     baseline: Baseline
+    balanced_acc: float  # the mean of the recalls
     mistakes: list[Mistake]  # the most confident ones, in descending confidence
 
 
@@ -98,6 +106,7 @@ def diagnose(
         recall_ci95=[wilson(own, total) if total else None for own, total in per_class],
         calibration=calibrate(probability, guess == data.y_val),
         baseline=majority_class(data),
+        balanced_acc=balanced_accuracy(guess == data.y_val, data.y_val),
         mistakes=list(_mistakes(params, data, guess, probability)) if data.image_shape else [],
     )
 

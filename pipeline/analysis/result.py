@@ -15,6 +15,7 @@ from pipeline.analysis.curves import LearningCurve
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.edges import Edge
 from pipeline.analysis.evaluation import ChosenModel
+from pipeline.analysis.features import Features
 from pipeline.analysis.heatmap import Heatmap
 from pipeline.analysis.importance import Importance
 from pipeline.analysis.resources import SweepResources
@@ -71,6 +72,7 @@ class SweepAnalysis:
     resources: SweepResources
     store_uri: str  # without a password
     weights: str | None  # the location of the weights of the chosen model
+    features: Features | None  # of a chosen model whose rows are no images
     curves: Sequence[LearningCurve]
     heatmaps: Sequence[Heatmap]
     halted: Mapping[int, int]  # epoch of a rung → number of jobs that were halted there

@@ -17,6 +17,7 @@ from pipeline.analysis.curves import LearningCurve, shown_curves
 from pipeline.analysis.diagnostics import diagnose
 from pipeline.analysis.edges import find_edges
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best
+from pipeline.analysis.features import Features, measure_features
 from pipeline.analysis.heatmap import log_error, make_heatmaps
 from pipeline.analysis.importance import concentration, importance
 from pipeline.analysis.intervals import difference_interval
@@ -26,6 +27,7 @@ from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison, T
 from pipeline.analysis.runs import NO_RESULT, rank, selection_metric, swept_names, tabulate
 from pipeline.errors import PipelineError
 from pipeline.outcomes import Outcome
+from pipeline.selection import SelectBy
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
@@ -85,6 +87,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         resources=measure_resources(jobs, sweep),
         store_uri=redact(store.uri),
         weights=_weights(store, chosen),
+        features=_features(chosen, selection_metric(jobs)),
         curves=curves,
         heatmaps=make_heatmaps(jobs, int(ranking.index[0]) if len(ranking) else None),
         halted=dict(sorted(halted.items())),
@@ -270,3 +273,10 @@ def _diagnostics(chosen: ChosenModel | None) -> Any:
     decay = values.learning_rate_decay ** (chosen.best.best_epoch - 1)
     rate = values.learning_rate * decay
     return diagnose(chosen.weights, chosen.data, rate, values.l2_reg, values.batch_size)
+
+
+def _features(chosen: ChosenModel | None, select_by: SelectBy) -> Features | None:
+    """The influence of the features, unless the rows are images."""
+    if chosen is None or chosen.weights is None or chosen.data is None or chosen.data.image_shape:
+        return None
+    return measure_features(chosen.weights, chosen.data, select_by)

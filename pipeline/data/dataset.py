@@ -43,6 +43,10 @@ class Encoder(Protocol):
     def examples(self) -> Any:
         """Some rows, as a DataFrame with the original columns."""
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The original column of each encoded column (D,)."""
+
     def to_json(self) -> str:
         """Return the columns and their encoding as JSON text, for the registered model."""
 

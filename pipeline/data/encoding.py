@@ -54,6 +54,15 @@ class TableEncoder:
             names += [column.name] if texts is None else [f"{column.name}={t}" for t in texts]
         return tuple(names)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the original column of each encoded column (D,)."""
+        return tuple(
+            column.name
+            for column in self.columns
+            for _ in range(1 if column.categories is None else len(column.categories))
+        )
+
     def encode(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return rows of numbers (n, D). A category that is unknown gets zeros only."""
         parts = []

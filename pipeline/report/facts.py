@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.features import Features
 from pipeline.analysis.heatmap import GRID
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
 from pipeline.analysis.runs import DATA
@@ -103,12 +104,24 @@ def _diagnostics(found: SweepAnalysis) -> dict[str, Any] | None:
         "hidden_units": measured.hidden_units,
         "update_ratio": dict(zip(("W1", "W2"), measured.updates, strict=True)),
         "classes": list(found.chosen.data.classes),
+        "recalls": measured.recalls,
+        "balanced_acc": measured.balanced_acc,
+        "majority_baseline": {
+            "class": found.chosen.data.classes[measured.baseline.label],
+            "accuracy": measured.baseline.val_acc,
+        },
+        "weights": _features(found.features, "weights"),
+        "permutation_importance": _features(found.features, "permutations"),
         "confusion": measured.confusion.tolist(),
         "mistakes": [
             {key: value for key, value in mistake._asdict().items() if key in MISTAKE}
             for mistake in measured.mistakes
         ],
     }
+
+
+def _features(features: Features | None, name: str) -> list[dict[str, Any]]:
+    return [asdict(each) for each in getattr(features, name, ())]
 
 
 def _against(comparison: SweepComparison) -> dict[str, Any]:

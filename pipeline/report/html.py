@@ -21,6 +21,7 @@ from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
 from pipeline.report.formatting import axis, percent, show, visible
 from pipeline.report.markdown import figures, settings
+from pipeline.report.model_tables import WIDE, confusions_table, feature_tables
 from pipeline.report.tables import configuration_table, outcome_tables
 
 FOLDER = Path(__file__).parent
@@ -38,6 +39,7 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
     )
     environment.filters |= {"axis": axis, "percent": percent, "show": show, "style": cell_style}
     environment.filters |= {"confusion_shade": confusion_shade}
+    classes = found.chosen.data.classes if found.chosen and found.chosen.data else ()
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     evidence = found.evidence
@@ -49,7 +51,11 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         comparison=_comparison(comparison) if comparison else None,
         chosen=found.chosen,
         diagnostics=found.diagnostics,
-        figures=figures(found.diagnostics) if found.diagnostics else [],
+        figures=figures(found.diagnostics, classes) if found.diagnostics else [],
+        confusions=confusions_table(found.diagnostics, classes)
+        if found.diagnostics and len(classes) > WIDE
+        else None,
+        feature_tables=feature_tables(found.features) if found.features else [],
         heatmaps=found.heatmaps,
         configurations=configuration_table(evidence) if evidence and several else None,
         tables=outcome_tables(found.jobs),

@@ -11,12 +11,13 @@ from pipeline.report import sentences
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import markdown_text, percent, show
 from pipeline.report.labels import shared_values
-from pipeline.report.tables import (
-    Table,
-    configuration_table,
+from pipeline.report.model_tables import (
+    WIDE,
     confusion_table,
-    outcome_tables,
+    confusions_table,
+    feature_tables,
 )
+from pipeline.report.tables import Table, configuration_table, outcome_tables
 from pipeline.tracking.entities import Sweep
 
 
@@ -29,9 +30,17 @@ def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
         lines += ["", "## All configurations", "", *_rows(configuration_table(found.evidence))]
     if found.diagnostics is not None and found.chosen is not None and found.chosen.data is not None:
         lines += ["", "## Chosen model", ""]
-        lines += [f"- {key}: {markdown_text(value)}" for key, value in figures(found.diagnostics)]
+        classes = found.chosen.data.classes
+        lines += [
+            f"- {key}: {markdown_text(value)}" for key, value in figures(found.diagnostics, classes)
+        ]
         lines += ["", "Confusion matrix: a row per class, a column per prediction.", ""]
-        lines += _rows(confusion_table(found.diagnostics, found.chosen.data.classes))
+        lines += _rows(confusion_table(found.diagnostics, classes))
+        if len(classes) > WIDE:
+            lines += ["", "Most frequent confusions:", ""]
+            lines += _rows(confusions_table(found.diagnostics, classes))
+        for caption, table in feature_tables(found.features) if found.features else ():
+            lines += ["", markdown_text(caption), "", *_rows(table)]
     for table in outcome_tables(found.jobs):
         lines += ["", f"## {table.name.capitalize()} jobs", "", *_rows(table)]
     lines += ["", "## Provenance", ""]
@@ -61,19 +70,25 @@ def mlflow_description(found: SweepAnalysis, sweep: Sweep, pictures: Sequence[st
     return "\n\n".join([answer, links, notes, shown])
 
 
-def figures(measured: Diagnostics) -> list[tuple[str, str]]:
+def figures(measured: Diagnostics, classes: tuple[str, ...]) -> list[tuple[str, str]]:
     """The diagnostics of the chosen model that are single numbers."""
     W1, W2 = measured.updates
     dead = measured.dead_units or "none"
     return [
         ("Training accuracy", f"{percent(measured.train_acc)}, of the stored weights"),
+        ("Balanced accuracy", f"{percent(measured.balanced_acc)}, the mean of the recalls"),
+        (
+            "Majority baseline",
+            f"{percent(measured.baseline.val_acc)}, the accuracy of always predicting "
+            f"{classes[measured.baseline.label]}, the most frequent class",
+        ),
         (
             "Generalisation gap",
             f"{100 * measured.gap:.1f} points between training and validation accuracy",
         ),
         (
             "Dead hidden units",
-            f"{dead} of {measured.hidden_units} (a dead unit is 0 on every training image, so "
+            f"{dead} of {measured.hidden_units} (a dead unit is 0 on every training example, so "
             "that its gradient is 0 too)",
         ),
         (

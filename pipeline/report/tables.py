@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.result import Evidence
 from pipeline.outcomes import Outcome
 from pipeline.report.formatting import duration, percent, points, show
@@ -63,7 +62,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
 class Table(NamedTuple):
     """A table as texts."""
 
-    name: str  # the outcome of its jobs, "compared" or "confusion"
+    name: str  # the outcome of its jobs, or the subject of the table
     header: list[str]
     rows: list[list[str]]
     keys: list[list[float | None]]  # to sort by, where a text is not the number that it shows
@@ -105,22 +104,6 @@ def configuration_table(evidence: Evidence) -> Table:
     of_seeds = ["n", "std"] if (rows["n"] > 1).any() else []
     keys = ["configuration", "mean", *of_seeds, "low", "high", *differences, "cost"]
     return _table("compared", rows[[*keys, "could_be_best"]])
-
-
-def confusion_table(diagnostics: Diagnostics, classes: tuple[str, ...]) -> Table:
-    """The confusion matrix with the accuracy of each class."""
-    recalls = [_recall(recall) for recall in diagnostics.recalls]
-    rows = [
-        [name, *map(str, counts), recall]
-        for name, counts, recall in zip(
-            classes, diagnostics.confusion.tolist(), recalls, strict=True
-        )
-    ]
-    return Table("confusion", ["class \\ predicted", *classes, "accuracy"], rows, [])
-
-
-def _recall(recall: float | None) -> str:
-    return "–" if recall is None else percent(recall)
 
 
 def _table(name: str, rows: pd.DataFrame) -> Table:

@@ -20,6 +20,7 @@ import yaml
 
 from pipeline.analysis import evaluation
 from pipeline.analysis.heatmap import GRID
+from pipeline.config import DataConfig
 from pipeline.data.load import load_test
 from pipeline.nn.model import Params, predict
 from pipeline.paths import ROOT
@@ -455,3 +456,54 @@ def test_command_prints_the_answer_and_the_path_of_the_report(
 def test_unwritable_folder_gives_one_sentence(store: Store, written: Report) -> None:
     with pytest.raises(ReportError, match=r"/dev/null/s1 .*PIPELINE_OUTPUTS"):
         write_report(store, queries.find_sweep(store, "s1"), Path("/dev/null"))
+
+
+def test_report_of_a_table_shows_features_and_class_imbalance(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"signal": rng.normal(size=300), "port": rng.choice(["Cork", "Rome"], 300)}
+    )
+    frame["fraud"] = np.where(frame["signal"] > 1.2, "<b>yes</b>", "no")
+    frame.to_csv(tmp_path / "fraud.csv", index=False)
+    data = DataConfig(name="fraud", kind="table", file=f"{tmp_path}/fraud.csv", target="fraud")
+    sweep = train_sweep(store, folder, "fraud", {"batch_size": 20, "num_epochs": 8}, data=data)
+    done = write_report(store, sweep, tmp_path / "reports")
+    found = json.loads((done.folder / "report.json").read_text())["diagnostics"]
+    assert found["classes"] == ["<b>yes</b>", "no"]
+    counts = np.array(found["confusion"])
+    recalls = counts.diagonal() / counts.sum(axis=1)
+    assert found["recalls"] == pytest.approx(recalls)
+    assert found["balanced_acc"] == pytest.approx(recalls.mean())
+    baseline = counts[1].sum() / counts.sum()
+    assert found["majority_baseline"] == {"class": "no", "accuracy": pytest.approx(baseline)}
+    assert [each["column"] for each in found["permutation_importance"]] == ["signal", "port"]
+    assert {each["feature"] for each in found["weights"]} == {"signal", "port=Cork", "port=Rome"}
+    page = Page((done.folder / "report.html").read_text())
+    assert "b" not in page.tags and "img" not in page.tags
+    for text in ("<b>yes</b>", "Permutation importance (2 of 2 columns)", "port=Rome", "Balanced"):
+        assert text in page.text
+    assert "First-layer weights (3 of 3 features)" in (done.folder / "report.md").read_text()
+
+
+def test_confusions_of_many_classes_are_listed_and_empty_cells_are_blank(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 30
+    X = rng.normal(size=(30, 8))[y] + 0.7 * rng.normal(size=(600, 8))
+    np.savez(tmp_path / "many.npz", X=X, y=y)
+    data = DataConfig(name="many", kind="npz", file=f"{tmp_path}/many.npz")
+    sweep = train_sweep(store, folder, "many", {"batch_size": 20, "num_epochs": 8}, data=data)
+    done = write_report(store, sweep, tmp_path / "reports")
+    counts = np.array(
+        json.loads((done.folder / "report.json").read_text())["diagnostics"]["confusion"]
+    )
+    np.fill_diagonal(counts, 0)
+    page = (done.folder / "report.html").read_text()
+    i, j = divmod(int(counts.argmax()), 30)
+    assert f'title="{i}, predicted {j}: {counts.max()}"' in page
+    row = rf"<td>{i}</td><td>{j}</td><td>{counts.max()}</td>"
+    assert re.search(r"Most frequent confusions.*?<tbody>\s*<tr>" + row, page, re.DOTALL)
+    assert page.count("<td></td>") > 600
