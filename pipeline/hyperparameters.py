@@ -1,13 +1,13 @@
 """The hyperparameters of a model. Each one is described here and nowhere else.
 
 The annotations of `Hyperparameters` give the type, the bounds and the meaning of a value; its
-`Traits` give the rest. Validation, --help, conf/schema.json, the fingerprint, suggestions, the
-headings of the report and the model card read this description.
+`Traits` give the rest. Validation, conf/config.yaml (and with it --help), conf/schema.json, the
+fingerprint, the arrays of pipeline/nn/rates.py, suggestions, the headings of the report and the
+model card are derived from this description.
 
-To add a hyperparameter, add a field at the end of `Hyperparameters`, with the value that changes
-nothing as its default. Runs that are older than the field then keep their meaning and their
-fingerprint. Add the value to conf/config.yaml, use it in pipeline/nn/, test it, and run
-`make schema`.
+To add a hyperparameter, add a field at the end of `Hyperparameters`. Its default is the value with
+which training is the same as before, so runs that are older than the field keep their meaning and
+their fingerprint. Use the value in pipeline/nn/, test it, and run `make schema`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Traits:
     has_edge: bool = True  # whether a value outside the tried range may be better
     largest_useful: float = math.inf  # a suggestion goes no further
     always_hashed: bool = False  # in the fingerprint even where it has its neutral value
+    own_step: bool = False  # whether values other than the neutral one run other code in a step
+    method: str = ""  # in the model card; {} is the value
 
 
 @checked
@@ -84,12 +86,12 @@ class Hyperparameters:
     momentum: Annotated[
         float,
         Field(ge=0, lt=1, description="μ of v ← μ v − η dW, W ← W + v; 0 is plain SGD"),
-        Traits(0, always_hashed=True),
+        Traits(0, always_hashed=True, own_step=True, method="momentum {}"),
     ] = 0
     dropout: Annotated[
         float,
         Field(ge=0, lt=1, description="share of hidden units that each training step turns off"),
-        Traits(0, always_hashed=True),
+        Traits(0, always_hashed=True, own_step=True, method="dropout {}"),
     ] = 0
     flip: Annotated[
         bool,
@@ -97,7 +99,7 @@ class Hyperparameters:
             description="whether to mirror training images left to right, each with probability "
             "0.5, anew in every epoch"
         ),
-        Traits(False, has_edge=False, always_hashed=True),
+        Traits(False, has_edge=False, always_hashed=True, method="randomly mirrored images"),
     ] = False
     select_by: Annotated[
         SelectBy,
@@ -107,6 +109,16 @@ class Hyperparameters:
         ),
         Traits("val_acc", has_edge=False),
     ] = "val_acc"
+
+    @property
+    def kind(self) -> tuple[int | bool, ...]:
+        """Equal for models that can share a stack: the hidden size, and the code of a step."""
+        used = (
+            getattr(self, name) != each.neutral
+            for name, each in HYPERPARAMETERS.items()
+            if each.traits.own_step
+        )
+        return self.hidden_size, *used
 
     @property
     def batches(self) -> tuple[int, int, bool]:

@@ -1,4 +1,6 @@
-"""The JSON Schema of the files in conf/, for editors: python -m pipeline.schema writes it.
+"""The JSON Schema of the files in conf/, and the hyperparameters in conf/config.yaml.
+
+`python -m pipeline.schema` writes both.
 
 Each file in conf/ names the schema, or its part `#/$defs/<group>`, in a comment that begins with
 `yaml-language-server`. Editors with a YAML language server then complete its keys, show their
@@ -21,6 +23,7 @@ from pipeline.paths import CONF
 from pipeline.search.config import GridConfig, OptunaConfig
 
 PATH = CONF / "schema.json"
+CONFIG = CONF / "config.yaml"
 INTERPOLATION = {"$ref": "#/$defs/interpolation"}
 
 
@@ -83,9 +86,27 @@ def text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def config_text() -> str:
+    """The content of conf/config.yaml, whose second paragraph holds the hyperparameters."""
+    head, _, *rest = CONFIG.read_text(encoding="utf-8").split("\n\n")
+    values = [f"{name}: {_yaml(each.traits.default)}" for name, each in HYPERPARAMETERS.items()]
+    width = max(map(len, values))
+    lines = [
+        f"{value:<{width}}  # {each.label}"
+        for value, each in zip(values, HYPERPARAMETERS.values(), strict=True)
+    ]
+    return "\n\n".join([head, "\n".join(lines), *rest])
+
+
+def _yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def main() -> None:
-    """Write conf/schema.json."""
+    """Write conf/schema.json and conf/config.yaml."""
     atomic_write(PATH, lambda file: file.write(text().encode()))
+    config = config_text()
+    atomic_write(CONFIG, lambda file: file.write(config.encode()))
 
 
 def _group(cls: type[Any]) -> dict[str, Any]:

@@ -37,6 +37,10 @@ def test_schema_is_current() -> None:
     assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "run: make schema"
 
 
+def test_hyperparameters_of_the_configuration_are_current() -> None:
+    assert schema.CONFIG.read_text(encoding="utf-8") == schema.config_text(), "run: make schema"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
 def test_file_fits_its_schema(path: Path) -> None:
     assert errors(path, OmegaConf.to_container(OmegaConf.load(path))) == []

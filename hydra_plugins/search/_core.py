@@ -20,11 +20,12 @@ from hydra_plugins.search._space import split
 from pipeline.composed import job_values, redacted, task_part
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
+from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds, extremes
 from pipeline.search.study import Study
-from pipeline.selection import DEFAULT, parse_select_by
+from pipeline.selection import parse_select_by
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
@@ -62,14 +63,17 @@ def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Sear
     texts = [f"{key}={value}" for key, value in (values.params or {}).items()]
     space, fixed = split(parser.parse_overrides([*texts, *arguments]))
     config = sweeper.config
-    shared = {
+    values_of_jobs = {
         str(key): config[key]
         for key in config
         if key not in space and not OmegaConf.is_config(config[key])
     }
-    select_by = parse_select_by(shared.get("select_by"))
-    if select_by == DEFAULT:
-        shared.pop("select_by", None)  # so that studies that are older than this value are found
+    select_by = parse_select_by(values_of_jobs.get("select_by"))
+    shared = {  # without values that change nothing, so that older studies are found
+        key: value
+        for key, value in values_of_jobs.items()
+        if key not in HYPERPARAMETERS or HYPERPARAMETERS[key].is_hashed(value)
+    }
     shared |= {"data.name": OmegaConf.select(config, "data.name")}
     settings = values.sampler, values.seed, values.n_trials, values.batch_size
     return Search(space, shared, *settings, select_by), fixed

@@ -1,8 +1,8 @@
 """The interface between a sweep and the machines that train it.
 
 A backend trains the jobs of a `Plan` and reports `Event`s. To add a backend, write one module with
-a class that implements `Backend`, add it to `BACKENDS`, and name it in
-``conf/hydra/launcher/population.yaml``.
+a class that implements `Backend`, add it to `BACKENDS`, and name it in the description of
+`LauncherConfig.backend` and in ``conf/hydra/launcher/population.yaml``.
 """
 
 from __future__ import annotations

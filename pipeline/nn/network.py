@@ -146,13 +146,15 @@ class Network:
     def _loss(self) -> None:
         """Add the mini-batch to the sums of the epoch, and compute dS in the memory of S."""
         losses, hits, dS = model.cross_entropy(self._add_scores(self._S), self._y)
-        penalties = self.rates.l2_reg[:, 0, 0] * sum(tile.sum_of_squares() for tile in self.tiles)
+        penalties = self.rates["l2_reg"][:, 0, 0] * sum(
+            tile.sum_of_squares() for tile in self.tiles
+        )
         self.loss += losses.sum(axis=1) + len(self._y) * penalties
         self.hits += hits.sum(axis=1)
         dS *= self.rates.learning_rate  # η then scales all gradients, for the cost of (N, C)
         db2 = model.sum_over_images(dS)
         if self._v2 is not None:
-            self._v2 *= self.rates.momentum
+            self._v2 *= self.rates["momentum"]
             self._v2 -= db2
             self._b2 += self._v2
         else:

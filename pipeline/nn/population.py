@@ -49,7 +49,7 @@ def group_into_stacks(
         return [[i] for i, _ in widest_first]
     kinds = defaultdict(list)
     for i, job in enumerate(population):
-        kinds[job.hidden_size, job.momentum > 0, job.dropout > 0].append(i)
+        kinds[job.kind].append(i)
     stacks: list[list[int]] = []
     D = data.X_train.shape[1]
     for kind, members in sorted(kinds.items()):

@@ -7,19 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hyperparameters import Hyperparameters
+from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from pipeline.nn.model import Array
 
 
 class Rates:
-    """The rates of K models, each as an array (K, 1, 1) in the dtype of the models.
+    """The hyperparameters of K models that are of type float.
+
+    `rates[name]` is an array (K, 1, 1) in the dtype of the models.
 
     Attributes:
-        learning_rate: η of the current epoch.
-        l2_reg: λ.
-        l2_step: 2 η λ, the factor by which a step shrinks the weights.
-        momentum: μ.
-        dropout: p, the probability that a hidden unit is disabled.
+        learning_rate: η of the current epoch (K, 1, 1).
+        l2_step: 2 η λ, the factor by which a step shrinks the weights (K, 1, 1).
         has_penalty: whether λ > 0, (K,).
         has_dropout: whether p > 0 for some model.
     """
@@ -27,11 +26,12 @@ class Rates:
     def __init__(self, jobs: Sequence[Hyperparameters], epochs: int = 0) -> None:
         """Take the rates of models that have completed some epochs."""
         self._dtype = np.dtype(jobs[0].dtype)
-        self.learning_rate = self._column([job.learning_rate for job in jobs])
-        self._decay = self._column([job.learning_rate_decay for job in jobs])
-        self.l2_reg = self._column([job.l2_reg for job in jobs])
-        self.momentum = self._column([job.momentum for job in jobs])
-        self.dropout = self._column([job.dropout for job in jobs])
+        self._columns = {
+            name: self._column([getattr(job, name) for job in jobs])
+            for name, each in HYPERPARAMETERS.items()
+            if each.type is float
+        }
+        self.learning_rate = self["learning_rate"]
         self._update()
         for _ in range(epochs):
             self.decay()
@@ -40,21 +40,24 @@ class Rates:
     def _column(self, values: list[float]) -> Array:
         return np.array(values, self._dtype)[:, None, None]
 
+    def __getitem__(self, name: str) -> Array:
+        """The values of a hyperparameter (K, 1, 1)."""
+        return self._columns[name]
+
     def decay(self) -> None:
         """Multiply each learning rate by its `learning_rate_decay`, after an epoch."""
         with np.errstate(all="ignore"):
-            self.learning_rate = self.learning_rate * self._decay
+            self.learning_rate = self.learning_rate * self["learning_rate_decay"]
         self._update()
 
     def keep_only(self, models: list[int]) -> None:
         """Remove the other models."""
-        self.learning_rate, self._decay = self.learning_rate[models], self._decay[models]
-        self.l2_reg, self.momentum = self.l2_reg[models], self.momentum[models]
-        self.dropout = self.dropout[models]
+        self._columns = {name: column[models] for name, column in self._columns.items()}
+        self.learning_rate = self.learning_rate[models]
         self._update()
 
     def _update(self) -> None:
         with np.errstate(all="ignore"):
-            self.l2_step = 2 * self.learning_rate * self.l2_reg
-        self.has_dropout = bool(self.dropout.any())
-        self.has_penalty: NDArray[np.bool_] = self.l2_reg[:, 0, 0] > 0
+            self.l2_step = 2 * self.learning_rate * self["l2_reg"]
+        self.has_dropout = bool(self["dropout"].any())
+        self.has_penalty: NDArray[np.bool_] = self["l2_reg"][:, 0, 0] > 0

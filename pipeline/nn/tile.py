@@ -86,7 +86,7 @@ class Tile:
         """
         model.hidden_units(self.weights.W1, self.weights.b1, X, H)
         if noise is not None:
-            H *= model.dropout_mask(noise, self.rates.dropout)
+            H *= model.dropout_mask(noise, self.rates["dropout"])
         np.matmul(H, self.weights.W2, out=S)
 
     def backward(
@@ -106,7 +106,7 @@ class Tile:
         """
         dH0 = model.backward(self.weights.W2, H, dS, work.hidden.array(*H.shape))
         if self.rates.has_dropout:
-            dH0 *= 1 / (1 - self.rates.dropout)  # the value of the mask wherever H > 0
+            dH0 *= 1 / (1 - self.rates["dropout"])  # the value of the mask wherever H > 0
         for block in blocks:
             self._update_block(block, X, dH0, work)
         return dH0
@@ -136,7 +136,7 @@ class Tile:
         else:
             _, v, v2 = self.velocity
             self._step(W2, v2, dW2, slice(None), self._has_penalty)
-            v *= self.rates.momentum
+            v *= self.rates["momentum"]
             v -= db1
             b1 += v
 
@@ -157,7 +157,7 @@ class Tile:
                 W *= 1 - self.rates.l2_step[models]
             W -= dW
             return
-        v *= self.rates.momentum[models]
+        v *= self.rates["momentum"][models]
         v -= dW
         if has_penalty:
             v -= np.multiply(W, self.rates.l2_step[models], out=dW)

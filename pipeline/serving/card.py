@@ -10,7 +10,7 @@ from pipeline.analysis.intervals import wilson
 from pipeline.config import Job
 from pipeline.data.preprocessing import SCALINGS
 from pipeline.data.raw import RawDataset
-from pipeline.hyperparameters import Hyperparameters
+from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from pipeline.report.formatting import percent, show
 
 
@@ -49,13 +49,11 @@ def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
 
 def training_method(values: Hyperparameters) -> str:
     """The training method in words: mini-batch SGD, and each extension that a model uses."""
-    used = []
-    if values.momentum:
-        used.append(f"momentum {show(values.momentum)}")
-    if values.dropout:
-        used.append(f"dropout {show(values.dropout)}")
-    if values.flip:
-        used.append("randomly mirrored images")
+    used = [
+        each.traits.method.format(show(getattr(values, name)))
+        for name, each in HYPERPARAMETERS.items()
+        if each.traits.method and getattr(values, name) != each.neutral
+    ]
     if not used:
         return "plain mini-batch SGD"
     *first, last = used

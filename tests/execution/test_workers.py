@@ -98,7 +98,7 @@ def test_only_the_model_that_raises_fails(
     digits: Dataset, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(stack: Stack, *args: Any) -> None:
-        if (stack.network.rates.l2_reg == np.float32(0.25)).any():
+        if (stack.network.rates["l2_reg"] == np.float32(0.25)).any():
             raise MemoryError("this one is too large")
         real_step(stack, *args)
 
