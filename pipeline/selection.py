@@ -62,6 +62,12 @@ def parse_select_by(value: Any) -> SelectBy:
     return next((metric for metric in METRICS if metric == value), DEFAULT)
 
 
+def describe_score(score: float, select_by: SelectBy) -> str:
+    """The name and the value of the metric, as the terminal shows them."""
+    shown = f"{score:.4f}" if select_by == "val_loss" else f"{100 * score:.1f} %"
+    return f"{select_by} {shown}"
+
+
 def best_name(select_by: SelectBy) -> str:
     """The name under which a run records the metric of its best epoch."""
     return f"best_{select_by}"

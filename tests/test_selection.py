@@ -6,7 +6,15 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.selection import WORST, configuration_key, mean, mean_key, selection_key
+from pipeline.selection import (
+    WORST,
+    SelectBy,
+    configuration_key,
+    describe_score,
+    mean,
+    mean_key,
+    selection_key,
+)
 
 
 def test_higher_accuracy_wins_and_lower_loss_breaks_ties() -> None:
@@ -41,3 +49,17 @@ def test_means_of_equal_hits_are_equal_in_any_order() -> None:
     means |= {mean(n / 360 for n in other) for other in [(100, 110, 211), (96, 114, 211)]}
     assert len(means) == 1
     assert means.pop() == pytest.approx(421 / 1080)
+
+
+@pytest.mark.parametrize(
+    ("score", "select_by", "expected"),
+    [
+        (0.9786, "val_acc", "val_acc 97.9 %"),
+        (0.5, "balanced_acc", "balanced_acc 50.0 %"),
+        (1.35, "val_loss", "val_loss 1.3500"),
+    ],
+)
+def test_a_loss_is_not_shown_as_a_percentage(
+    score: float, select_by: SelectBy, expected: str
+) -> None:
+    assert describe_score(score, select_by) == expected

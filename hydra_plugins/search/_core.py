@@ -25,7 +25,7 @@ from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds, extremes
 from pipeline.search.study import Study
-from pipeline.selection import parse_select_by
+from pipeline.selection import describe_score, parse_select_by
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def _log_state(study: Study, count: int) -> None:
         rounded = {
             key: float(f"{v:.3g}") if isinstance(v, float) else v for key, v in best[0].items()
         }
-        line += f", best val_acc {100 * best[1]:.1f} % ({' '.join(as_overrides(rounded))})"
+        score = describe_score(best[1], study.search.select_by)
+        line += f", best {score} ({' '.join(as_overrides(rounded))})"
     log.info(line)
 
 

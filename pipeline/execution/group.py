@@ -24,6 +24,7 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.progress import Progress
 from pipeline.execution.spec import RunContext
 from pipeline.outcomes import Outcome
+from pipeline.selection import describe_score, direction
 
 
 class JobGroup:
@@ -148,14 +149,17 @@ class JobGroup:
             self._context.store.link_reused_runs(self._context.sweep, reused)
 
     def _show_best(self) -> None:
-        """Show the best accuracy of the jobs that can still be chosen."""
+        """Show the best score of the jobs that can still be chosen."""
         found = [
             (run.score, run.name)
             for run in self._candidates
             if run.score is not None and run.outcome in (None, Outcome.FINISHED)
         ]
         if found:
-            self._progress.set_best(*max(found, key=lambda pair: pair[0]))
+            select_by = self._candidates[0].hyperparameters.select_by
+            best = min if direction(select_by) == "minimize" else max
+            score, name = best(found, key=lambda pair: pair[0])
+            self._progress.set_best(describe_score(score, select_by), name)
 
     def _count(self, run: JobRun) -> None:
         assert run.outcome is not None

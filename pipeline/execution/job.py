@@ -8,18 +8,12 @@ from pathlib import Path
 from pipeline.config import Job, parse_job
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.execution import job_metadata
 from pipeline.execution.artifacts import write_artifacts
 from pipeline.execution.best_epoch import BestEpoch
 from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.job_log import JobLog
-from pipeline.execution.job_metadata import (
-    data_tags,
-    dataset_info,
-    job_params,
-    job_tags,
-    run_name,
-)
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
 from pipeline.hyperparameters import Hyperparameters
@@ -79,7 +73,7 @@ class JobRun:
             self.error = error
         where = context.store, context.experiment_id, context.sweep
         swept = context.sweep.swept if context.sweep is not None else ()
-        self._logger = RunLogger(*where, run_name(spec.number, self.job, swept))
+        self._logger = RunLogger(*where, job_metadata.run_name(spec.number, self.job, swept))
         if self.error is not None:
             self.fail(self.error)
 
@@ -102,9 +96,8 @@ class JobRun:
     @property
     def is_pending(self) -> bool:
         """Whether `flush` has something to write."""
-        if self.state not in (JobState.WAITING, JobState.TRAINING, JobState.ENDED):
-            return False
-        return self._logger.has_pending_metrics or self.outcome is not None
+        is_open = self.state in (JobState.WAITING, JobState.TRAINING, JobState.ENDED)
+        return is_open and (self._logger.has_pending_metrics or self.outcome is not None)
 
     @property
     def is_logged(self) -> bool:
@@ -129,8 +122,8 @@ class JobRun:
         self.checkpoint_name, self._checkpoints = name, checkpoints
         self._model = Model.of(self.hyperparameters, data)
         self._choices = dict(data.choices)
-        self._logger.set_dataset(dataset_info(self.job, data))
-        self._logger.add_tags(data_tags(self.job, data))
+        self._logger.set_dataset(job_metadata.dataset_info(self.job, data))
+        self._logger.add_tags(job_metadata.data_tags(self.job, data))
 
     def open(self) -> None:
         """Create the MLflow run with status RUNNING, unless it exists.
@@ -140,9 +133,11 @@ class JobRun:
         """
         if self._logger.run_id:
             return
-        self._logger.add_tags(job_tags(self.spec.number, self._shard, self.spec.values))
+        self._logger.add_tags(
+            job_metadata.job_tags(self.spec.number, self._shard, self.spec.values)
+        )
         self._logger.open()
-        self._logger.add_params(job_params(self.spec.values) | self._choices)
+        self._logger.add_params(job_metadata.job_params(self.spec.values) | self._choices)
 
     def record_epoch(self, epoch: int, row: Row, outcome: Outcome | None) -> bool:
         """Record an epoch; return False if it is recorded already.
@@ -290,11 +285,10 @@ class JobRun:
 
     def _read_result(self) -> Checkpoint:
         assert self._checkpoints is not None and self._model is not None
-        result = self._checkpoints.read_result(self.checkpoint_name, self._model)
-        if result is None:
-            path = self._checkpoints.result_path(self.checkpoint_name)
-            raise OSError(f"the result in {path} is missing or damaged")
-        return result
+        if result := self._checkpoints.read_result(self.checkpoint_name, self._model):
+            return result
+        path = self._checkpoints.result_path(self.checkpoint_name)
+        raise OSError(f"the result in {path} is missing or damaged")
 
     def _log_artifacts(self) -> None:
         """Write the artifacts, after a tag by which a later sweep can check them."""

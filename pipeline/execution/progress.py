@@ -39,7 +39,7 @@ class Progress:
         self._bar = tqdm(
             total=images, unit=" images", unit_scale=True, smoothing=0, leave=False, **options
         )
-        self._best = ""  # the best accuracy so far and the name of its run
+        self._best = ""  # the best score so far and the name of its run
         self._update_description()
 
     def add_images(self, images: int) -> None:
@@ -52,9 +52,9 @@ class Progress:
         self._bar.total = (self._bar.total or 0) - images_left
         self._update_description()
 
-    def set_best(self, accuracy: float, name: str) -> None:
-        """Show the best validation accuracy so far and the name of its run."""
-        self._best = f", best val_acc {100 * accuracy:.1f} % ({name})"
+    def set_best(self, score: str, name: str) -> None:
+        """Show the best score so far, with the name of its metric, and the name of its run."""
+        self._best = f", best {score} ({name})"
         self._update_description()
 
     def close(self) -> None:

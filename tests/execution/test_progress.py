@@ -58,7 +58,7 @@ def test_a_terminal_shows_the_best_accuracy_beside_the_bar(
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(progress, "tqdm", partial(tqdm, mininterval=0))
     bar = Progress(jobs=2, images=100)
-    bar.set_best(0.9786, "H=8 lr=1 λ=0 s0")
+    bar.set_best("val_acc 97.9 %", "H=8 lr=1 λ=0 s0")
     bar.end_job(Outcome.FINISHED, images_left=50)
     bar.add_images(50)
     shown = screen.getvalue().split("\r")[-1]
