@@ -16,7 +16,7 @@ from pipeline.analysis.heatmap import GRID
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
 from pipeline.analysis.runs import DATA
 from pipeline.outcomes import Outcome
-from pipeline.report import sentences
+from pipeline.report import notes, sentences
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import csv_text
 from pipeline.report.labels import shared_values
@@ -42,7 +42,7 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
         "best": asdict(found.chosen.best) if found.chosen else None,
         "problem": None if found.chosen else sentences.no_choice(found),
         "against": _against(comparison) if comparison else None,
-        "notes": sentences.all_notes(found),
+        "notes": notes.all_notes(found),
         "evidence": _evidence(found.evidence) if found.evidence else None,
         "diagnostics": _diagnostics(found),
         "runs": _records(jobs),

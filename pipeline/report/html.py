@@ -15,13 +15,14 @@ from matplotlib.colors import to_hex
 
 from pipeline.analysis.heatmap import Cell
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
-from pipeline.report import sentences
+from pipeline.report import notes, sentences
 from pipeline.report.charts.canvas import COLOURS, GREY
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
 from pipeline.report.formatting import axis, percent, show, visible
 from pipeline.report.markdown import figures, settings
 from pipeline.report.model_tables import WIDE, confusions_table, feature_tables
+from pipeline.report.suggestions import next_step
 from pipeline.report.tables import configuration_table, outcome_tables
 
 FOLDER = Path(__file__).parent
@@ -47,7 +48,9 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
     return environment.get_template("report.html.j2").render(
         sweep=found.sweep.name,
         answer=sentences.answer(found),
-        notes=sentences.all_notes(found),
+        warnings=notes.warnings(found),
+        step=next_step(found),
+        evidence_notes=notes.evidence_notes(found),
         comparison=_comparison(comparison) if comparison else None,
         chosen=found.chosen,
         diagnostics=found.diagnostics,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
-from pipeline.report import sentences
+from pipeline.report import notes, sentences
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import markdown_text, percent, show
 from pipeline.report.labels import shared_values
@@ -51,9 +51,7 @@ def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
 def description(found: SweepAnalysis) -> str:
     """The answer and the notes."""
     lines = [f"**{markdown_text(line)}**  " for line in sentences.answer(found)]
-    return "\n".join(
-        [*lines, "", *(f"- {markdown_text(note)}" for note in sentences.all_notes(found))]
-    )
+    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in notes.all_notes(found))])
 
 
 def mlflow_description(found: SweepAnalysis, sweep: Sweep, pictures: Sequence[str]) -> str:

@@ -48,3 +48,11 @@ for (const table of document.querySelectorAll(".runs")) {
     count.textContent = shown === rows.length ? "" : `${shown} of ${rows.length}`;
   });
 }
+
+// Print the folded tables, too.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details:not([open])")) {
+    folded.open = true;
+    addEventListener("afterprint", () => { folded.open = false; }, { once: true });
+  }
+});

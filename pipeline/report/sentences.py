@@ -1,32 +1,25 @@
-"""The sentences of a report."""
+"""The answer of a report: the chosen model, its accuracies, and the results that are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pipeline.analysis.importance import Importance
-from pipeline.analysis.result import Evidence, SweepAnalysis
+from pipeline.analysis.result import SweepAnalysis
 from pipeline.outcomes import Outcome
 from pipeline.report.formatting import one_line, percent, show
-from pipeline.report.labels import label, shown_names, symbol
-from pipeline.report.suggestions import edge_sentence, next_command
+from pipeline.report.labels import shown_names, symbol
 from pipeline.selection import SelectBy
 
 LISTED = 5  # failed jobs that are named one by one
-DOMINATED = 0.8  # share of the variance in the worst quarter of cells that causes a warning
-FEW_CELLS = 0.5  # share of tried cells below which a warning is due
-CONCENTRATED = 0.6  # share of trials in one quarter of an interval that causes a warning
-VISIBLE = 0.0005  # a difference that changes the printed percentage
 RULES: Mapping[SelectBy, tuple[str, str]] = {  # the metric of the choice, and the one of ties
     "val_acc": ("highest validation accuracy", "lower validation loss"),
     "val_loss": ("lowest validation loss", "higher validation accuracy"),
     "balanced_acc": ("highest balanced accuracy", "lower validation loss"),
 }
-NAMED = 5  # values or pairs of values that the sentence about importance lists
 
 
 def answer(found: SweepAnalysis) -> tuple[str, ...]:
-    """The chosen model, its validation accuracy and its test accuracy, a line each."""
+    """The chosen model, its accuracies, and how clear the choice is, a line each."""
     if found.chosen is None:
         return (no_choice(found),)
     best = found.chosen.best
@@ -38,6 +31,7 @@ def answer(found: SweepAnalysis) -> tuple[str, ...]:
         f"Validation accuracy: {validation_accuracy(found)}",
         "Test accuracy: "
         + (f"unknown: {best.test_problem}" if best.test_acc is None else test_accuracy(found)),
+        *_separation(found),
     )
 
 
@@ -49,6 +43,21 @@ def _chosen_by(found: SweepAnalysis) -> Iterator[str]:
         yield f"Validation loss: {best.val_loss:.4f} (the metric of the choice)"
     if found.select_by == "balanced_acc" and best.balanced_acc is not None:
         yield f"Balanced accuracy: {percent(best.balanced_acc)} (the metric of the choice)"
+
+
+def _separation(found: SweepAnalysis) -> Iterator[str]:
+    """How many configurations cannot be distinguished from the chosen one."""
+    if found.evidence is None or len(found.evidence.confidence.table) == 1:
+        return
+    confidence = found.evidence.confidence
+    others, tied = len(confidence.table) - 1, len(confidence.members) - 1
+    if others == 1:
+        what = "cannot be distinguished from it" if tied else "is significantly worse"
+        yield f"The other configuration {what}"
+    elif tied:
+        yield f"{tied} of the other {others} configurations cannot be distinguished from it"
+    else:
+        yield f"All other {others} configurations are significantly worse"
 
 
 def validation_accuracy(found: SweepAnalysis) -> str:
@@ -117,117 +126,3 @@ def missing_results(found: SweepAnalysis) -> Iterator[str]:
             f"{count} of {len(found.jobs) + found.not_started} jobs have no result; to train only "
             f"these, run the same command again: {found.sweep.command}"
         )
-
-
-def all_notes(found: SweepAnalysis) -> list[str]:
-    """The sentences below the answer: missing results, then everything about the choice."""
-    return [*missing_results(found), *notes(found)]
-
-
-def notes(found: SweepAnalysis) -> Iterator[str]:
-    """Sentences about the certainty of the choice, the importance of values and the next step."""
-    if found.halted:
-        rungs = ", ".join(f"{n} after epoch {epoch}" for epoch, n in found.halted.items())
-        yield f"Halted jobs ({rungs}) are not compared with jobs that trained to their end."
-    if found.select_by != "val_acc" and found.evidence is not None:
-        name = "validation loss" if found.select_by == "val_loss" else "balanced accuracy"
-        yield (
-            f"The best epoch and the best model are chosen by the {name}. Intervals, tests and "
-            "importance are those of the validation accuracy, without a correction for the choice."
-        )
-    if found.evidence_problem:
-        yield f"The models cannot be compared: {found.evidence_problem}."
-    if found.evidence is not None:
-        yield from _choice_notes(found, found.evidence)
-        yield from _importance_notes(found.evidence)
-        yield from map(edge_sentence, found.evidence.edges)
-        if command := next_command(found, found.evidence):
-            yield f"Next step: {command}"
-    if found.chosen is not None and found.chosen.problem and found.chosen.best.test_acc is not None:
-        yield f"There are no diagnostics of the chosen model: {found.chosen.problem}."
-    if len(found.test_reads) > 1:
-        yield (
-            f"The test accuracy was measured for {len(found.test_reads)} models of this sweep "
-            f"({'; '.join(found.test_reads)}), each time for the best one so far. The last figure "
-            "is therefore not free of selection."
-        )
-
-
-def _choice_notes(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
-    assert found.chosen is not None
-    confidence, estimate = evidence.confidence, evidence.estimate
-    others = len(confidence.table) - 1
-    if estimate.num_seeds > 1:
-        yield (
-            f"The choice uses the mean over {estimate.num_seeds} seeds, {percent(estimate.raw)} "
-            f"with standard deviation {percent(estimate.std)}. The model comes from the best seed, "
-            f"whose validation accuracy is {percent(found.chosen.best.val_acc)}; the test accuracy "
-            "is measured for this one model."
-        )
-    if others:
-        tied = len(confidence.members) - 1
-        test = "(paired tests on the same validation examples, Holm's correction, 5 % level)"
-        if tied:
-            table = evidence.configurations
-            row = table[table["configuration"] == confidence.cheapest].iloc[0]
-            cheapest = f"A cheaper one of these is {label(row.to_dict(), evidence.swept)}."
-            cheaper = row["cost"] < table["cost"].iloc[0]
-            yield (
-                f"{tied} of the other {others} configurations cannot be distinguished from it "
-                f"{test}.{' ' + cheapest if cheaper else ''}"
-                if others > 1
-                else f"The other configuration cannot be distinguished from it {test}."
-            )
-        else:
-            every = (
-                "the other configuration" if others == 1 else f"all other {others} configurations"
-            )
-            yield f"It is significantly better than {every} {test}."
-    if estimate.optimism >= VISIBLE:
-        yield (
-            f"Picking the best of {estimate.num_candidates} inflates its accuracy; the "
-            f"bias-corrected estimate is {percent(estimate.corrected)} (bootstrap of the choice)."
-        )
-    if found.epoch_optimism is not None:
-        yield (
-            "The best epoch of each model is chosen on the same validation examples. For the best "
-            f"model it exceeds the epochs around it by {100 * found.epoch_optimism:.1f} points. "
-            "The estimates do not correct this."
-        )
-
-
-def _importance_notes(evidence: Evidence) -> Iterator[str]:
-    found, log = evidence.importance, evidence.log_importance
-    if not len(found.shares):
-        return
-    epoch = evidence.importance_epoch
-    after = f" after epoch {epoch}" if epoch else ""
-    how = "" if found.method == "exact" else ", missing cells predicted by a random forest"
-    yield (
-        f"Hyperparameter importance{after}, as shares of the variance of the logarithm of the "
-        f"error (functional ANOVA{how}): {_shares(log)}. Of the variance of accuracy: "
-        f"{_shares(found)}."
-    )
-    if found.worst_quarter > DOMINATED:
-        yield (
-            f"The worst quarter of the grid has {percent(found.worst_quarter)} of the variance of "
-            "accuracy. The importance therefore describes what to avoid, not what separates the "
-            "good models."
-        )
-    if found.tried < FEW_CELLS and not evidence.concentration:
-        yield (
-            f"Only {percent(found.tried)} of the grid has a finished model; the rest of the "
-            "importance is predicted."
-        )
-    if evidence.concentration > CONCENTRATED:
-        yield (
-            f"The sampler placed {percent(evidence.concentration)} of its trials in one quarter of "
-            "an interval. The importance describes the rest of the interval poorly."
-        )
-
-
-def _shares(found: Importance) -> str:
-    return ", ".join(
-        f"{' × '.join(names)} {percent(share)}"
-        for names, share in found.shares.head(NAMED).itertuples(index=False)
-    )

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
 from pipeline.analysis.edges import Edge, Interval
 from pipeline.analysis.result import Evidence, SweepAnalysis
 from pipeline.config import short
 from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.report.commands import extend, override
 from pipeline.report.formatting import show
+
+MANY_SEEDS = 5  # seeds of the best configuration above which no more are suggested
 
 
 def edge_sentence(edge: Edge) -> str:
@@ -25,21 +35,82 @@ def edge_sentence(edge: Edge) -> str:
     )
 
 
-def next_command(found: SweepAnalysis, evidence: Evidence) -> str | None:
-    """The command that goes beyond the edges, or repeats the tied configurations with seeds."""
+@dataclass(frozen=True)
+class Step:
+    """What to do next, as one command."""
+
+    reasons: tuple[str, ...]  # sentences
+    action: str
+    num_jobs: int | None  # of the command; None: a search decides
+    command: str
+
+    @property
+    def summary(self) -> str:
+        """The action with its number of jobs."""
+        jobs = "" if self.num_jobs is None else f" ({self.num_jobs:,} jobs)"
+        return f"Next step: {self.action}{jobs}"
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The reasons, and the action with its command."""
+        return *self.reasons, f"{self.summary}: {self.command}"
+
+
+def next_step(found: SweepAnalysis) -> Step | None:
+    """Go beyond the edges of the grid; without edges, repeat the tied configurations with seeds."""
+    try:
+        return _next_step(found, found.evidence) if found.evidence is not None else None
+    except ValueError:  # the store holds a command that no shell accepts
+        return None
+
+
+def _next_step(found: SweepAnalysis, evidence: Evidence) -> Step | None:
     if evidence.edges:
+        return _beyond_edges(found, evidence)
+    tied = evidence.configurations[evidence.configurations["group"] != "other"]
+    if found.sweep.searched or len(tied) < 2 or evidence.estimate.num_seeds > MANY_SEEDS:
+        return None
+    seeds = _more_seeds([seed for seed in found.jobs["seed"].unique() if isinstance(seed, int)])
+    values = {name: _values(tied, name) for name in evidence.swept} | {"seed": seeds}
+    grid = math.prod(map(len, values.values())) // len(seeds)
+    action = f"repeat the {len(tied)} best configurations with {len(seeds)} seeds"
+    if grid > len(tied):
+        action = f"repeat the grid of the {len(tied)} best configurations with {len(seeds)} seeds"
+    return _step(found, (), action, values)
+
+
+def _beyond_edges(found: SweepAnalysis, evidence: Evidence) -> Step:
+    """One command for all edges, with the other values of the tied configurations only."""
+    reasons = tuple(map(edge_sentence, evidence.edges))
+    if found.sweep.searched:
         command = found.sweep.command
         for edge in evidence.edges:
             command = edge_command(command, edge)
-        return command
+        return Step(reasons, "search beyond these ends", None, command)
     tied = evidence.configurations[evidence.configurations["group"] != "other"]
-    if found.sweep.searched or len(tied) < 2 or evidence.estimate.num_seeds > 1:
-        return None
+    values: dict[str, list[Any]] = {name: _values(tied, name) for name in evidence.swept}
+    values |= {edge.name: [edge.value, *edge.further] for edge in evidence.edges}
+    return _step(found, reasons, "try values beyond these ends", values)
+
+
+def _step(
+    found: SweepAnalysis, reasons: tuple[str, ...], action: str, values: Mapping[str, list[Any]]
+) -> Step:
     command = found.sweep.command
-    for name in evidence.swept:
-        values = sorted(set(tied[name]), key=lambda value: (isinstance(value, str), value))
-        command = override(command, name, ",".join(map(show, values)))
-    return override(command, "seed", "0,1,2")
+    for name, some in values.items():
+        command = override(command, name, ",".join(map(show, some)))
+    seeds = 1 if "seed" in values else found.jobs["seed"].nunique()
+    return Step(reasons, action, math.prod(map(len, values.values())) * seeds, command)
+
+
+def _values(tied: pd.DataFrame, name: str) -> list[Any]:
+    return sorted(set(tied[name]), key=lambda value: (isinstance(value, str), value))
+
+
+def _more_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds of a sweep and twice as many in total, at least three."""
+    new = (seed for seed in itertools.count() if seed not in seeds)
+    return sorted([*seeds, *itertools.islice(new, max(3 - len(seeds), len(seeds)))])
 
 
 def edge_command(command: str, edge: Edge) -> str:

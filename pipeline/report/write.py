@@ -13,7 +13,7 @@ from pipeline.analysis.evaluation import Best
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.analysis.sweep import analyse, compare_sweeps
 from pipeline.errors import PipelineError
-from pipeline.report import sentences
+from pipeline.report import notes, sentences
 from pipeline.report.comparison import verdict
 from pipeline.report.drawings import Drawings, draw
 from pipeline.report.facts import to_csv, to_dict
@@ -88,7 +88,7 @@ def write_report(
         sweep=sweep.name,
         folder=folder,
         lines=tuple(map(visible, _lines(found, comparison, folder))),
-        notes=tuple(sentences.notes(found)),
+        notes=tuple(notes.all_notes(found)),
         best=best,
         verdict=verdict(comparison) if comparison else None,
     )

@@ -50,10 +50,10 @@ def test_choice_uses_the_mean_over_seeds(store: Store, tmp_path: Path) -> None:
     text = " ".join(facts["notes"])
     assert "The choice uses the mean over 3 seeds" in text
     assert f"validation accuracy is {percent(facts['best']['val_acc'])}" in text
-    head = (tmp_path / "reports" / "seeds" / "report.md").read_text().splitlines()[2:5]
+    head = (tmp_path / "reports" / "seeds" / "report.md").read_text().splitlines()[2:6]
     assert head[0].startswith("**Best model: H=8, λ=1e-4, lr=1, seed=")
     assert f"accuracy: {percent(estimate['corrected'])} (mean over 3 seeds, 95 %" in head[1]
-    assert "It is significantly better than all other 2 configurations" in text
+    assert head[3] == "**All other 2 configurations are significantly worse**  "
     assert "learning_rate=1 is the largest value that was tried" in text
 
 

@@ -66,6 +66,7 @@ def page(browser: Browser, written: Report) -> Browser:
     browser.size(1440)
     browser.prefer()
     browser.open((written.folder / "report.html").as_uri())
+    browser.run("document.querySelectorAll('details').forEach((folded) => { folded.open = true })")
     return browser
 
 
@@ -86,7 +87,7 @@ def test_page_is_drawn_without_network_or_errors(page: Browser, written: Report)
     text = page.text()
     assert written.best is not None
     assert f"Best model: H={written.best.values['hidden_size']}" in text[:400]
-    for title in ("Hyperparameter importance", "Learning curves", "Chosen model", "Finished jobs"):
+    for title in ("Hyperparameter importance", "Learning curves", "Chosen model", "All runs"):
         assert title in text
     assert page.run("document.querySelectorAll('svg').length") == 7  # 3 marginals, 2, 2 of curves
     drawn = "[...document.querySelectorAll('img')].every((i) => i.complete && i.naturalWidth > 0)"

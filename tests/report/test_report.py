@@ -444,13 +444,14 @@ def test_command_prints_the_answer_and_the_path_of_the_report(
         main(["--sweep", "s1", "--tracking-uri", store.uri])
     assert not stop.value.code
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:3] == list(written.lines[:3])
-    assert printed[3] == "6 jobs: 4 finished, 1 diverged, 1 failed"
-    assert printed[4].startswith("job 5 failed: hidden_size must be a whole number")
+    assert printed[:4] == list(written.lines[:4])
+    assert printed[3].endswith("of the other 3 configurations cannot be distinguished from it")
+    assert printed[4] == "6 jobs: 4 finished, 1 diverged, 1 failed"
+    assert printed[5].startswith("job 5 failed: hidden_size must be a whole number")
     again = "1 of 6 jobs have no result; to train only these, run the same command again: python"
-    assert printed[5].startswith(again)
-    assert printed[6] == f"Report: {outputs}/reports/s1/report.html"
-    assert Path(printed[6].removeprefix("Report: ")).exists()
+    assert printed[6].startswith(again)
+    assert printed[7] == f"Report: {outputs}/reports/s1/report.html"
+    assert Path(printed[7].removeprefix("Report: ")).exists()
 
 
 def test_unwritable_folder_gives_one_sentence(store: Store, written: Report) -> None:

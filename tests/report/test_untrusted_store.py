@@ -158,7 +158,8 @@ class Reader(HTMLParser):
 
 PAGE_TAGS = """
 html head meta title style body header div h1 h2 p main ul ol li section table caption
-thead tbody tr th td figure figcaption img span dl dt dd h3 script"""
+thead tbody tr th td figure figcaption img span dl dt dd h3 script details summary strong pre
+code a"""
 SVG_TAGS = """
 svg g defs path use text tspan rect clippath metadata rdf:rdf cc:work dc:type dc:date
 dc:format dc:creator cc:agent dc:title"""

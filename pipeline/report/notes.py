@@ -1,0 +1,185 @@
+"""The sentences of a report about the certainty of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.analysis.importance import Importance
+from pipeline.analysis.paired import FEW_DF
+from pipeline.analysis.result import Evidence, SweepAnalysis, TestGap
+from pipeline.report.formatting import percent, points
+from pipeline.report.labels import label
+from pipeline.report.sentences import missing_results
+from pipeline.report.suggestions import next_step
+
+DOMINATED = 0.8  # share of the variance in the worst quarter of cells that causes a warning
+FEW_CELLS = 0.5  # share of tried cells below which a warning is due
+CONCENTRATED = 0.6  # share of trials in one quarter of an interval that causes a warning
+VISIBLE = 0.0005  # a difference that changes the printed percentage
+NAMED = 5  # values or pairs of values that the sentence about importance lists
+
+
+def all_notes(found: SweepAnalysis) -> list[str]:
+    """Every sentence below the answer, in the order of the report."""
+    step = next_step(found)
+    return [*warnings(found), *(step.sentences if step else ()), *evidence_notes(found)]
+
+
+def warnings(found: SweepAnalysis) -> list[str]:
+    """Missing results, and reasons to doubt the answer."""
+    return [*missing_results(found), *_limits(found)]
+
+
+def evidence_notes(found: SweepAnalysis) -> list[str]:
+    """What supports the answer, and which values matter."""
+    if found.evidence is None or found.chosen is None:
+        return []
+    return [*_choice(found, found.evidence), *_importance(found.evidence)]
+
+
+def _limits(found: SweepAnalysis) -> Iterator[str]:
+    if found.evidence_problem:
+        yield f"The models cannot be compared: {found.evidence_problem}."
+    if found.select_by != "val_acc" and found.evidence is not None:
+        name = "validation loss" if found.select_by == "val_loss" else "balanced accuracy"
+        yield (
+            f"The best epoch and the best model are chosen by the {name}. Intervals, tests and "
+            "importance are those of the validation accuracy, without a correction for the choice."
+        )
+    if found.chosen is not None and found.num_lost_seeds:
+        yield (
+            f"Runs of the best configuration that diverged or failed: {found.num_lost_seeds}. Its "
+            "accuracy describes the other seeds only. Every other configuration lost a seed, too."
+        )
+    if found.evidence is not None and found.evidence.num_incomplete:
+        yield (
+            f"Configurations that lost a seed: {found.evidence.num_incomplete}. A run of each "
+            "diverged or failed, so they come after all others and are not compared."
+        )
+    if found.evidence is not None and found.evidence.num_duplicates:
+        yield (
+            f"Jobs that repeat the values of another job: {found.evidence.num_duplicates}. The "
+            "statistics count each model once."
+        )
+    if found.halted:
+        rungs = ", ".join(f"{n} after epoch {epoch}" for epoch, n in found.halted.items())
+        yield (
+            f"Halted jobs ({rungs}) are not compared with jobs that trained to their end. They "
+            "count as candidates in the correction of the validation accuracy."
+        )
+    if found.chosen is not None and found.chosen.problem and found.chosen.best.test_acc is not None:
+        yield f"There are no diagnostics of the chosen model: {found.chosen.problem}."
+    if len(found.test_reads) > 1:
+        yield (
+            f"The test accuracy was measured for {len(found.test_reads)} models of this sweep "
+            f"({'; '.join(found.test_reads)}), each time for the best one so far. The last figure "
+            "is therefore not free of selection."
+        )
+
+
+def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
+    assert found.chosen is not None
+    estimate = evidence.estimate
+    if estimate.num_seeds > 1:
+        yield (
+            f"The choice uses the mean over {estimate.num_seeds} seeds, {percent(estimate.raw)} "
+            f"with standard deviation {percent(estimate.std)}. The model comes from the best seed, "
+            f"whose validation accuracy is {percent(found.chosen.best.val_acc)}; the test accuracy "
+            "is measured for this one model."
+        )
+    if len(evidence.configurations) > 1:
+        yield from _tests(evidence)
+    if estimate.optimism >= VISIBLE:
+        yield (
+            f"Picking the best of {estimate.num_candidates} inflates its accuracy by about "
+            f"{100 * estimate.optimism:.1f} points. The corrected validation accuracy, "
+            f"{percent(estimate.corrected)}, leaves them out (bootstrap of the choice)."
+        )
+    if found.epoch_optimism is not None:
+        yield (
+            "The best epoch of each model is chosen on the same validation examples. For the best "
+            f"model it exceeds the epochs around it by {100 * found.epoch_optimism:.1f} points. "
+            "The estimates do not correct this."
+        )
+    if found.test_gap is not None:
+        yield _gap(found.test_gap)
+
+
+def _tests(evidence: Evidence) -> Iterator[str]:
+    """How configurations are compared, and the cheapest one that could be the best."""
+    table, members = evidence.configurations, evidence.confidence.members
+    over_seeds = (table["n"] > 1).any()
+    test = "t test over seeds and examples" if over_seeds else "McNemar's exact test"
+    yield (
+        "Each other configuration is compared with the best one on the same validation examples "
+        f"({test}, corrected for the choice and for the number of comparisons, 5 % level)."
+    )
+    if over_seeds and table["df"].min() < FEW_DF:
+        yield (
+            "So few runs say little about the variation over seeds. Only large differences are "
+            "significant; more seeds would show smaller ones."
+        )
+    cost = table["cost"]
+    could_be_best = table["configuration"].isin(members)
+    cheapest = table[could_be_best & (cost == cost[could_be_best].min())]
+    if cheapest["cost"].iloc[0] < cost.iloc[0]:
+        first = cheapest[cheapest["configuration"] == evidence.confidence.cheapest].iloc[0]
+        equal = f"one of {len(cheapest)} with the lowest cost" if len(cheapest) > 1 else "cheapest"
+        yield (
+            f"Of those that cannot be distinguished, {label(first.to_dict(), evidence.swept)} is "
+            f"{'the ' if equal == 'cheapest' else ''}{equal}: {first['cost']:,} multiply-adds per "
+            f"prediction instead of {cost.iloc[0]:,}."
+        )
+
+
+def _gap(gap: TestGap) -> str:
+    interval = f"95 % interval {points(gap.low)} to {points(gap.high)} points"
+    difference = (
+        f"The validation accuracy minus the test accuracy is {points(gap.difference)} points"
+    )
+    if gap.low > 0:
+        reason = (
+            "This is more than chance: the choice of models and epochs has adapted to the "
+            "validation examples, or these are easier"
+        )
+    elif gap.high < 0:
+        reason = "This is more than chance: the test examples are easier"
+    else:
+        reason = "Chance alone explains such a difference"
+    return f"{difference} ({interval}). {reason}."
+
+
+def _importance(evidence: Evidence) -> Iterator[str]:
+    found, log = evidence.importance, evidence.log_importance
+    if not len(found.shares):
+        return
+    epoch = evidence.importance_epoch
+    after = f" after epoch {epoch}" if epoch else ""
+    how = "" if found.method == "exact" else ", missing cells predicted by a random forest"
+    yield (
+        f"Importance{after}, by functional ANOVA{how}. Shares of the variance of the logarithm of "
+        f"the error: {_shares(log)}. Shares of the variance of accuracy: {_shares(found)}."
+    )
+    if found.worst_quarter > DOMINATED:
+        yield (
+            f"The worst quarter of the grid has {percent(found.worst_quarter)} of the variance of "
+            "accuracy. The importance therefore describes what to avoid, not what separates the "
+            "good models."
+        )
+    if found.tried < FEW_CELLS and not evidence.concentration:
+        yield (
+            f"Only {percent(found.tried)} of the grid has a finished model; the rest of the "
+            "importance is predicted."
+        )
+    if evidence.concentration > CONCENTRATED:
+        yield (
+            f"The sampler placed {percent(evidence.concentration)} of its trials in one quarter of "
+            "an interval. The importance describes the rest of the interval poorly."
+        )
+
+
+def _shares(found: Importance) -> str:
+    return ", ".join(
+        f"{' × '.join(names)} {percent(share)}"
+        for names, share in found.shares.head(NAMED).itertuples(index=False)
+    )
