@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from hydra.core.plugins import Plugins
 
-STORE_CALLS = ("start_run", "log_dataset", "log", "log_artifacts", "end_run", "flush_to_disk")
+STORE_CALLS = ("start_run", "log", "log_artifacts", "end_run", "flush_to_disk")
 
 
 class Phases:

@@ -15,7 +15,7 @@ import psutil
 import psycopg2
 
 from examples.cluster.servers import mlflow_uri, postgres
-from pipeline.tracking.entities import Point
+from pipeline.tracking.entities import DatasetInfo, Point
 from pipeline.tracking.store import Store
 from tests.torture.server import Server
 
@@ -33,6 +33,7 @@ def client(url: str, runs: int) -> float:
     sweep = store.start_sweep(store.ensure_experiment("throughput"), f"{time.time_ns()}", "…")
     params = {f"param_{i}": "0.001" for i in range(10)}
     tags = {"job": "0", "fingerprint": "0" * 32, "dataset": "digits", "dataset_digest": "0" * 32}
+    dataset = DatasetInfo("digits", "0" * 32, "scikit-learn", "{}")
     now = time.time_ns() // 1_000_000
     points = [Point(i, now + i, dict.fromkeys(CURVES, 0.1 * i)) for i in range(1, EPOCHS + 1)]
     points.append(Point(EPOCHS, now, dict.fromkeys(BEST, 0.9)))
@@ -43,10 +44,9 @@ def client(url: str, runs: int) -> float:
         began = time.monotonic()
         for _ in range(runs):
             run_id = store.start_run(sweep.experiment_id, "H=128", tags, sweep)
-            store.log_dataset(run_id, "digits", "0" * 32, "scikit-learn", "{}")
-            store.log(run_id, points, params, {"outcome": "finished"})
             store.log_artifacts(run_id, Path(name))
-            store.end_run(run_id, "FINISHED")
+            outcome = {"outcome": "finished"}
+            store.log(run_id, points, params, outcome, dataset=dataset, status="FINISHED")
     return time.monotonic() - began
 
 

@@ -227,11 +227,9 @@ class JobRun:
         if self.state is not JobState.ENDED:
             self._logger.flush()
             return
-        if self.outcome is Outcome.FAILED:
-            self._logger.flush()
-        else:
+        if self.outcome is not Outcome.FAILED:
             self._log_artifacts()
-        self._logger.end("FAILED" if self.outcome is Outcome.FAILED else "FINISHED")
+        self._logger.flush("FAILED" if self.outcome is Outcome.FAILED else "FINISHED")
         self._enter(JobState.LOGGED)
         if self.outcome is not Outcome.FAILED:  # `fail` has logged the reason
             self._log.info(self.summary())
@@ -252,7 +250,7 @@ class JobRun:
         if self.is_pending:
             self.flush()
         if self._logger.run_id and not self.is_logged and self.state is not JobState.KILLED:
-            self._logger.end("KILLED")
+            self._logger.flush("KILLED")
             self._enter(JobState.KILLED)
             self._log.info(f"killed in epoch {self.epoch + 1}")
 
@@ -291,10 +289,9 @@ class JobRun:
         raise OSError(f"the result in {path} is missing or damaged")
 
     def _log_artifacts(self) -> None:
-        """Write the artifacts, after a tag by which a later sweep can check them."""
+        """Store the artifacts, and buffer a tag by which a later sweep can check them."""
         result = self._read_result()
         with tempfile.TemporaryDirectory() as folder:
             write_artifacts(Path(folder), self.spec.values, result)
             self._logger.add_tags({artifacts.TAG: artifacts.manifest(Path(folder))})
-            self._logger.flush()
             self._logger.log_files(Path(folder))

@@ -10,7 +10,7 @@ from pipeline.config import Job, short
 from pipeline.data.dataset import Dataset
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.hyperparameters import HYPERPARAMETERS
-from pipeline.tracking.run_logger import DatasetInfo
+from pipeline.tracking.entities import DatasetInfo
 from pipeline.uris import redact
 
 SEARCHABLE = ("hidden_size", "l2_reg", "learning_rate", "seed")  # also written as tags of the run

@@ -92,6 +92,15 @@ class Point(NamedTuple):
     values: Mapping[str, float]
 
 
+class DatasetInfo(NamedTuple):
+    """The dataset of a run, as MLflow's UI shows it."""
+
+    name: str
+    digest: str
+    source: str  # a folder, an address or a package
+    sizes: str  # JSON: the number of images per split
+
+
 def job_number(run: Run) -> int | None:
     """The number of a run's job in its sweep; None if the run has no such tag."""
     return _parse_number(run.data.tags.get("job", ""))

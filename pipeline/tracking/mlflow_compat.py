@@ -10,20 +10,27 @@ that another version has moved or changed.
 - `_upgrade_db`, `_get_alembic_config`: migrate the schema of a sqlite store that an earlier MLflow
   has written.
 - `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
+- `Base`: the tables of a sqlite store. `_validate_batch_log_data`, `_validate_dataset_inputs`,
+  `append_to_uri_path`, `_generate_random_name`: what MLflow does before it writes to them.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.name_utils import _generate_random_name
 from mlflow.utils.rest_utils import http_request
+from mlflow.utils.uri import append_to_uri_path
+from mlflow.utils.validation import _validate_batch_log_data, _validate_dataset_inputs
+from sqlalchemy import Table
 
 ARTIFACT_COLUMNS = (
     ("experiments", "artifact_location"),
@@ -100,6 +107,47 @@ def upgrade_schema(uri: str) -> None:
         _upgrade_db(engine)  # type: ignore[no-untyped-call]
     finally:
         engine.dispose()
+
+
+def tables() -> Mapping[str, Table]:
+    """The tables of a sqlite store, by name."""
+    import mlflow.store.tracking.dbmodels.models  # noqa: F401 (describes the tables)
+    from mlflow.store.db.base_sql_model import Base
+
+    return cast(Mapping[str, Table], Base.metadata.tables)
+
+
+def artifact_location(experiment_location: str, run_id: str) -> str:
+    """The URI of the artifacts of a run."""
+    return str(append_to_uri_path(experiment_location, run_id, "artifacts"))  # type: ignore[no-untyped-call]
+
+
+def random_name() -> str:
+    """A name for a run that has none."""
+    return str(_generate_random_name())  # type: ignore[no-untyped-call]
+
+
+def validated(
+    metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+) -> tuple[Sequence[Metric], Sequence[Param], Sequence[RunTag]]:
+    """The rows as MLflow stores them: some texts are shortened.
+
+    Raises:
+        MlflowException: MLflow refuses a name or a value.
+    """
+    return cast(
+        tuple[Sequence[Metric], Sequence[Param], Sequence[RunTag]],
+        _validate_batch_log_data(metrics, params, tags),  # type: ignore[no-untyped-call]
+    )
+
+
+def validate_dataset(given: DatasetInput) -> None:
+    """Check a dataset.
+
+    Raises:
+        MlflowException: MLflow refuses a value.
+    """
+    _validate_dataset_inputs([given])
 
 
 def check_health(uri: str, seconds: float) -> None:

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pipeline.tracking.entities import Point, Sweep
+from pipeline.tracking.entities import DatasetInfo, Point, Sweep
 from pipeline.tracking.store import Store
-
-
-class DatasetInfo(NamedTuple):
-    """The dataset of a run, as MLflow's UI shows it."""
-
-    name: str
-    digest: str
-    source: str  # a folder, an address or a package
-    sizes: str  # JSON: the number of images per split
 
 
 class RunLogger:
@@ -77,18 +68,19 @@ class RunLogger:
             )
             self._tags = {}
 
-    def flush(self) -> None:
+    def flush(self, status: str | None = None) -> None:
         """Send the buffer, and create the run first if needed.
+
+        Args:
+            status: FINISHED, FAILED or KILLED ends the run; None: it continues.
 
         Raises:
             TrackingError: the store cannot be reached.
         """
         self.open()
-        if self._dataset is not None:
-            self._store.log_dataset(self.run_id, *self._dataset)
-            self._dataset = None
-        self._store.log(self.run_id, self._points, self._params, self._tags)
-        self._points, self._params, self._tags = [], {}, {}
+        buffered = self._points, self._params, self._tags
+        self._store.log(self.run_id, *buffered, dataset=self._dataset, status=status)
+        self._points, self._params, self._tags, self._dataset = [], {}, {}, None
 
     def log_files(self, folder: Path) -> None:
         """Store the files of a folder as artifacts of the run.
@@ -97,11 +89,3 @@ class RunLogger:
             TrackingError: the store cannot be reached.
         """
         self._store.log_artifacts(self.run_id, folder)
-
-    def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED.
-
-        Raises:
-            TrackingError: the store cannot be reached.
-        """
-        self._store.end_run(self.run_id, status)

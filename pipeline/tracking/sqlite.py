@@ -69,6 +69,12 @@ def open_database(uri: str) -> Path:
     return root
 
 
+def schema_revision(uri: str) -> str | None:
+    """The revision of MLflow's schema in a sqlite store; None if the database has none."""
+    with closing(sqlite3.connect(database_path(uri), timeout=LOCK_SECONDS)) as database:
+        return _revision(database)
+
+
 def flush_to_disk(uri: str) -> None:
     """Wait until the disk holds every committed transaction."""
     path = database_path(uri)
@@ -111,15 +117,22 @@ def _create(path: Path, root: Path) -> None:
         made.unlink(missing_ok=True)
 
 
+def _revision(database: sqlite3.Connection) -> str | None:
+    try:
+        (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    except (sqlite3.OperationalError, TypeError):
+        return None
+    return str(revision)
+
+
 def _upgrade_if_outdated(path: Path) -> None:
     """Migrate a store that an earlier MLflow has written, after a backup next to it.
 
     MLflow itself would migrate some stores without a backup and refuse the others.
     """
     with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
-        try:
-            (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
-        except (sqlite3.OperationalError, TypeError):
+        revision = _revision(database)
+        if revision is None:
             return  # not a store of MLflow, whose own error explains the problem
         status = mlflow_compat.schema_status(revision)
         if status == "current":

@@ -18,13 +18,13 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.shutdown import defer_signals
 from pipeline.tracking import locations, mlflow_compat, sqlite
-from pipeline.tracking.entities import SOURCE, Point, Sweep
+from pipeline.tracking.entities import SOURCE, DatasetInfo, Point, Sweep
 from pipeline.tracking.errors import STORE_ERRORS, TrackingError, reason, translate_errors
 from pipeline.tracking.provenance import heartbeat_tags, provenance
+from pipeline.tracking.writer import ClientWriter, RunUpdate, RunWriter
 from pipeline.uris import redact
 
 HEALTH_SECONDS = 10  # within which a tracking server must answer; MLflow would retry for minutes
-VALUES_PER_CALL = 1000  # MLflow's limit for one log_batch
 REUSED_PER_TAG = 150  # run IDs that fit into a tag
 NOTE_LENGTH = 5000  # characters that every MLflow store accepts in a tag
 # MLflow's UI opens experiments with this tag on its view of model training.
@@ -50,6 +50,7 @@ class Store:
                 mlflow_compat.check_health(uri, HEALTH_SECONDS)
             self.client = MlflowClient(uri)
             self.client.search_experiments(max_results=1)
+            self._writer = self._create_writer()
         except STORE_ERRORS as error:
             raise TrackingError(
                 f"the MLflow store at tracking.uri={uri} cannot be opened ({reason(error)}): "
@@ -117,14 +118,14 @@ class Store:
         tags = {"kind": "sweep", "sweep": name, "command": command}
         tags |= {} if num_jobs is None else {"num_jobs": str(num_jobs)}
         tags |= {"swept": ",".join(swept)} if swept else {}
-        run = self._create_run(experiment_id, f"sweep {name}", tags)
-        known = run.info.run_id, experiment_id, command
+        run_id = self._create_run(experiment_id, f"sweep {name}", tags)
+        known = run_id, experiment_id, command
         return Sweep(name, *known, num_jobs=num_jobs, swept=tuple(swept))
 
     @translate_errors("log the search space of the sweep")
     def log_search_space(self, sweep: Sweep, intervals: Mapping[str, Mapping[str, Any]]) -> Sweep:
         """Record which intervals a sampler searches; returns the sweep with these intervals."""
-        self.client.log_batch(sweep.run_id, tags=[RunTag("searched", json.dumps(intervals))])
+        self._set_tags(sweep.run_id, {"searched": json.dumps(intervals)})
         return replace(sweep, searched=intervals)
 
     @translate_errors("log the cores of the sweep")
@@ -140,19 +141,18 @@ class Store:
             numbers[start : start + REUSED_PER_TAG]
             for start in range(0, len(numbers), REUSED_PER_TAG)
         ]
-        tags = [
-            RunTag(f"reused.{part[0]}", json.dumps({number: runs[number] for number in part}))
+        tags = {
+            f"reused.{part[0]}": json.dumps({number: runs[number] for number in part})
             for part in parts
-        ]
-        self.client.log_batch(sweep.run_id, tags=tags)
+        }
+        self._set_tags(sweep.run_id, tags)
 
     @translate_errors("log the summary of the sweep")
     def log_summary(self, sweep: Sweep, markdown: str, best_run_id: str | None) -> None:
         """Show a text on the page of the sweep in MLflow's UI, and tag the best run."""
-        note = RunTag("mlflow.note.content", markdown[:NOTE_LENGTH])
-        self.client.log_batch(sweep.run_id, tags=[note])
+        self._set_tags(sweep.run_id, {"mlflow.note.content": markdown[:NOTE_LENGTH]})
         if best_run_id is not None:
-            self.client.log_batch(best_run_id, tags=[RunTag("chosen", sweep.name)])
+            self._set_tags(best_run_id, {"chosen": sweep.name})
 
     @translate_errors("delete the run of the sweep")
     def delete_sweep(self, sweep: Sweep) -> None:
@@ -165,24 +165,7 @@ class Store:
     ) -> str:
         """Create the run of a job with the status RUNNING, nested in its sweep; returns its ID."""
         nested = {"sweep": sweep.name, "mlflow.parentRunId": sweep.run_id} if sweep else {}
-        run = self._create_run(experiment_id, name, {"kind": "job", **tags, **nested})
-        self.remember_artifacts(run)
-        return str(run.info.run_id)
-
-    @translate_errors("log the dataset of a run")
-    def log_dataset(self, run_id: str, name: str, digest: str, source: str, sizes: str) -> None:
-        """Record the training data of a run.
-
-        Args:
-            run_id: of the run.
-            name: of the dataset.
-            digest: of its content.
-            source: the folder or the address of its files.
-            sizes: the numbers of images, as JSON.
-        """
-        dataset = Dataset(name, digest, "local", source, profile=sizes)
-        context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context)])
+        return self._create_run(experiment_id, name, {"kind": "job", **tags, **nested})
 
     @translate_errors("log metrics, parameters and tags of a run")
     def log(
@@ -191,20 +174,35 @@ class Store:
         points: Sequence[Point] = (),
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        *,
+        dataset: DatasetInfo | None = None,
+        status: str | None = None,
     ) -> None:
-        """Write metrics, parameters and tags of a run in one request per 1,000 metric values."""
+        """Write to a run. A call that fails can be repeated.
+
+        Args:
+            run_id: of the run.
+            points: values of metrics.
+            params: parameters, which cannot change later.
+            tags: tags; a new value replaces an earlier one.
+            dataset: the training data.
+            status: FINISHED, FAILED or KILLED ends the run; None: it continues.
+        """
         metrics = [
             Metric(key, value, point.milliseconds, point.epoch)
             for point in points
             for key, value in point.values.items()
         ]
-        entities = (
-            [Param(key, str(value)) for key, value in (params or {}).items()],
-            [RunTag(key, value) for key, value in (tags or {}).items()],
+        self._writer.update_run(
+            run_id,
+            RunUpdate(
+                metrics,
+                [Param(key, str(value)) for key, value in (params or {}).items()],
+                [RunTag(key, value) for key, value in (tags or {}).items()],
+                None if dataset is None else _dataset_input(dataset),
+                status,
+            ),
         )
-        self.client.log_batch(run_id, metrics[:VALUES_PER_CALL], *entities)
-        for start in range(VALUES_PER_CALL, len(metrics), VALUES_PER_CALL):
-            self.client.log_batch(run_id, metrics[start : start + VALUES_PER_CALL])
 
     @translate_errors("store the artifacts of a run")
     def log_artifacts(self, run_id: str, folder: Path) -> None:
@@ -226,12 +224,12 @@ class Store:
     @translate_errors("end a run")
     def end_run(self, run_id: str, status: str) -> None:
         """End a run with the status FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(run_id, status)
+        self._writer.update_run(run_id, RunUpdate(status=status))
 
     @translate_errors("log the heartbeat of a run")
     def heartbeat(self, run_id: str) -> None:
         """Record in a run that this process is alive."""
-        self.client.log_batch(run_id, tags=[RunTag(*tag) for tag in heartbeat_tags().items()])
+        self._set_tags(run_id, heartbeat_tags())
 
     @translate_errors("flush the written runs")
     def flush_to_disk(self) -> None:
@@ -274,10 +272,7 @@ class Store:
 
     def remember_artifacts(self, run: Run) -> None:
         """Save the request that would ask for the location of a run's artifacts."""
-        location, root = run.info.artifact_uri, self._artifact_root
-        if root is not None and not locations.exists(location):
-            location = locations.relocate(location, root)
-        self._artifact_uris[run.info.run_id] = location
+        self._remember(run.info.run_id, run.info.artifact_uri)
 
     def artifact_uri(self, run_id: str) -> str:
         """The location of a run's artifacts."""
@@ -285,6 +280,32 @@ class Store:
             self.remember_artifacts(self.client.get_run(run_id))
         return self._artifact_uris[run_id]
 
-    def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> Run:
+    def _remember(self, run_id: str, location: str) -> None:
+        root = self._artifact_root
+        if root is not None and not locations.exists(location):
+            location = locations.relocate(location, root)
+        self._artifact_uris[run_id] = location
+
+    def _create_writer(self) -> RunWriter:
+        """The fastest way of writing that the store's schema allows."""
+        if self._artifact_root is not None:
+            from pipeline.tracking.sqlite_writer import REVISION, SqliteWriter
+
+            if sqlite.schema_revision(self.uri) == REVISION:
+                return SqliteWriter(self.uri)
+        return ClientWriter(self.client)
+
+    def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
         all_tags = {**tags, **provenance(), **heartbeat_tags()}
-        return self.client.create_run(experiment_id, tags=all_tags, run_name=name)
+        run = self._writer.create_run(experiment_id, name, all_tags)
+        self._remember(run.run_id, run.artifact_uri)
+        return run.run_id
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        entities = [RunTag(key, value) for key, value in tags.items()]
+        self._writer.update_run(run_id, RunUpdate(tags=entities))
+
+
+def _dataset_input(dataset: DatasetInfo) -> DatasetInput:
+    given = Dataset(dataset.name, dataset.digest, "local", dataset.source, profile=dataset.sizes)
+    return DatasetInput(given, [InputTag("mlflow.data.context", "training")])

@@ -87,7 +87,7 @@ def test_results_that_mlflow_did_not_accept_are_sent_by_the_next_start(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def unreachable(*_: Any) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
         raise TrackingError("MLflow has gone away")
 
     specs = [job(i, tmp_path / str(i), hyper(l2_reg=i)) for i in range(3)]

@@ -20,6 +20,10 @@ REGISTRY = "mlflow.store.artifact.artifact_repository_registry"
         ("mlflow.store.db.utils", "_upgrade_db", ["engine"]),
         ("mlflow.utils.credentials", "get_default_host_creds", ["store_uri"]),
         ("mlflow.utils.rest_utils", "http_request", ["host_creds", "endpoint", "method"]),
+        ("mlflow.utils.name_utils", "_generate_random_name", []),
+        ("mlflow.utils.uri", "append_to_uri_path", ["uri"]),
+        ("mlflow.utils.validation", "_validate_batch_log_data", ["metrics", "params", "tags"]),
+        ("mlflow.utils.validation", "_validate_dataset_inputs", ["dataset_inputs"]),
     ],
 )
 def test_private_part_exists_with_its_parameters(

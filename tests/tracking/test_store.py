@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.execution.spec import RunContext
 from pipeline.tracking import cleanup, queries
-from pipeline.tracking.entities import Point
+from pipeline.tracking.entities import DatasetInfo, Point
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store
 
@@ -38,9 +38,9 @@ def test_sweep_and_its_runs_are_read_back_as_written(store: Store, tmp_path: Pat
     assert queries.find_sweep(store, "s1") == sweep
     assert queries.find_sweep(store) == sweep
     ids = {n: store.start_run(experiment, f"n{n}", {"job": str(n)}, sweep) for n in (10, 9)}
-    store.log_dataset(ids[9], "digits", "d" * 32, "scikit-learn", json.dumps({"num_train": 5}))
+    dataset = DatasetInfo("digits", "d" * 32, "scikit-learn", json.dumps({"num_train": 5}))
     points = [Point(e, 1000 + e, {"val_acc": e / 1000, "val_loss": 2.0}) for e in range(1, 701)]
-    store.log(ids[9], points, {"hidden_size": 8}, {"outcome": "finished"})
+    store.log(ids[9], points, {"hidden_size": 8}, {"outcome": "finished"}, dataset=dataset)
     np.savez(tmp_path / "weights.npz", W1=np.eye(2))
     store.log_artifacts(ids[9], tmp_path)
     store.end_run(ids[9], "FINISHED")
