@@ -30,6 +30,7 @@ from pipeline.analysis.evaluation import Best
 from pipeline.analysis.result import SweepAnalysis
 from pipeline.analysis.sweep import analyse
 from pipeline.data.kinds import read_raw
+from pipeline.data.prepared import save_arrays
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_write
 from pipeline.paths import default_tracking_uri, outputs_dir
@@ -154,29 +155,8 @@ def _save(X: Any, y: Any, splits: Mapping[str, Any], folder: Path) -> list[str]:
     unknown = set(splits) - {"X_val", "y_val", "X_test", "y_test"}
     if unknown:
         raise PipelineError(f"unknown arguments {', '.join(sorted(unknown))} of sweep")
-    arrays = {"X": np.asarray(X), "y": _labels(y)}
-    for key, value in splits.items():
-        arrays[key] = _labels(value) if key.startswith("y") else np.asarray(value)
-    sha256 = hashlib.sha256()
-    for key, array in arrays.items():
-        if array.dtype.hasobject:
-            raise PipelineError(
-                f"{key} contains Python objects: convert it, as {key}.astype('float32')"
-            )
-        sha256.update(f"{key} {array.dtype.str} {array.shape}".encode())
-        sha256.update(np.ascontiguousarray(array).data)
-    path = folder / f"{sha256.hexdigest()[:16]}.npz"
-    if not path.exists():
-        atomic_write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    path = save_arrays({"X": X, "y": y, **splits})
     return ["data=npz", f"data.file={_quoted(str(path))}"]
-
-
-def _labels(y: Any) -> NDArray[Any]:
-    """Return labels as an array; a list or a Series of text becomes an array of text."""
-    labels = np.asarray(y)
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
-        return labels.astype(str)
-    return labels
 
 
 def _quoted(text: str) -> str:

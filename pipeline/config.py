@@ -55,7 +55,7 @@ class DataConfig:
     id: Annotated[int | None, Field(ge=1, description="number of a dataset at OpenML")] = None
     target: Annotated[
         str | None,
-        Field(description="the column of the labels"),
+        Field(description="the column of the labels; of data=callable: MODULE:FUNCTION"),
     ] = None
     group: Annotated[
         str | None, Field(description="a column whose equal values stay in one split")

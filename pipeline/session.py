@@ -154,7 +154,11 @@ class Session:
 
     def _run_app(self, app: Callable[[], Any]) -> int:
         try:
+            self._prepare_data()
             app()
+        except PipelineError as error:  # of `_prepare_data`: Hydra turns others into SystemExit
+            print(error, file=sys.stderr)
+            return 1
         except SystemExit as end:
             shutdown.check()
             if isinstance(end.code, str):
@@ -167,6 +171,14 @@ class Session:
             return 1
         shutdown.check()
         return 0
+
+    def _prepare_data(self) -> None:
+        """Call the function of data=callable, and let Hydra read the file with its arrays."""
+        if "data=callable" in self.arguments:
+            from pipeline.data.prepared import file_override
+
+            if override := file_override(self.arguments):
+                sys.argv.append(override)
 
     def _interrupted(self, stopped: shutdown.Stopped) -> int:
         """Print the command that resumes; return the exit code."""

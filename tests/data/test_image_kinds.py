@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def test_one_of_several_idx_datasets_is_chosen_by_its_file(tmp_path: Path) -> No
         load(config("idx", tmp_path), "float32")
     chosen = config("idx", tmp_path, file="emnist-letters-train-images-idx3-ubyte.gz")
     assert len(load_test(chosen, "float32")[1]) == 12
+    # A command makes the path absolute.
+    whole = replace(chosen, file=f"/elsewhere/{chosen.file}")
+    assert load(whole, "float32").digest == load(chosen, "float32").digest
 
 
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="no Fashion-MNIST on this machine")

@@ -51,7 +51,8 @@ def _training_images(folder: Path, name: str | None) -> Path:
         raise DataError(
             f"{folder} cannot be read ({error}): set data.dir to a folder of IDX files"
         ) from error
-    chosen = found if name is None else [other for other in found if other == name]
+    # A command makes data.file an absolute path.
+    chosen = found if name is None else [other for other in found if other == Path(name).name]
     if len(chosen) != 1:
         has = ", ".join(found) or "no such file"
         raise DataError(
