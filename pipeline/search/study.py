@@ -222,6 +222,8 @@ def _lock(storage: str | None) -> Iterator[None]:
     if storage is None or not _is_sqlite(storage):
         yield
         return
-    path = Path(storage.removeprefix("sqlite:///"))
+    from sqlalchemy.engine import make_url
+
+    path = Path(make_url(storage).database or "")
     with lock_file(path.with_name(path.name + ".lock")):
         yield

@@ -9,6 +9,8 @@ that another version has moved or changed.
 - `ARTIFACT_COLUMNS`: the tables of a sqlite store that hold locations of artifacts.
 - `_upgrade_db`, `_get_alembic_config`: migrate the schema of a sqlite store that an earlier MLflow
   has written.
+- `_make_parent_dirs_if_sqlite`: MLflow takes the encoded URI of a store for a path, and creates
+  that folder.
 - `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
 - `Base`: the tables of a sqlite store. `_validate_batch_log_data`, `_validate_dataset_inputs`,
   `append_to_uri_path`, `_generate_random_name`: what MLflow does before it writes to them.
@@ -69,6 +71,13 @@ def empty_store(artifact_root: str) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         store.engine.dispose()
+
+
+def keep_folders() -> None:
+    """Let MLflow create no folders for sqlite stores: `open_database` has created them."""
+    from mlflow.store.db import utils
+
+    utils._make_parent_dirs_if_sqlite = lambda db_uri: None
 
 
 def artifact_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:

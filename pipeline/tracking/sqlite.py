@@ -57,11 +57,12 @@ def open_database(uri: str) -> Path:
     """
     path = database_path(uri)
     root = path.parent / locations.FOLDER
+    mlflow_compat.keep_folders()
     with lock_file(path.with_name(path.name + ".lock")):
         if path.exists():
             _upgrade_if_outdated(path)
         else:
-            _create(path, root)
+            _create(path)
         with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA journal_mode=wal")
             with database:
@@ -98,17 +99,18 @@ def _relocate_artifacts(database: sqlite3.Connection, root: Path) -> None:
                 database.execute(update, [new, old])
 
 
-def _create(path: Path, root: Path) -> None:
+def _create(path: Path) -> None:
     """Create a store in memory and write it to the disk in one step.
 
     MLflow runs many migrations. On the disk each of them would be flushed, and a process that died
-    between two of them would leave an incomplete store.
+    between two of them would leave an incomplete store. MLflow does not escape quotes in the root
+    of the artifacts, so the root has a neutral name until `_relocate_artifacts` corrects it.
     """
     made = path.with_name(path.name + ".new")
     made.unlink(missing_ok=True)  # left by a process that died here
     try:
         with (
-            mlflow_compat.empty_store(str(root)) as memory,
+            mlflow_compat.empty_store(f"/{locations.FOLDER}") as memory,
             closing(sqlite3.connect(made)) as database,
         ):
             memory.backup(database)

@@ -18,6 +18,7 @@ REGISTRY = "mlflow.store.artifact.artifact_repository_registry"
         ("mlflow.store.tracking.sqlalchemy_store", "SqlAlchemyStore", ["db_uri"]),
         ("mlflow.store.db.utils", "_get_alembic_config", ["db_url"]),
         ("mlflow.store.db.utils", "_upgrade_db", ["engine"]),
+        ("mlflow.store.db.utils", "_make_parent_dirs_if_sqlite", ["db_uri"]),
         ("mlflow.utils.credentials", "get_default_host_creds", ["store_uri"]),
         ("mlflow.utils.rest_utils", "http_request", ["host_creds", "endpoint", "method"]),
         ("mlflow.utils.name_utils", "_generate_random_name", []),
