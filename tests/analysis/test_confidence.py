@@ -79,6 +79,14 @@ def test_two_models_are_compared_by_mcnemars_exact_test(
     assert row["p_adjusted"] == pytest.approx(expected)
 
 
+def test_interval_of_two_models_is_the_adjusted_wald_interval() -> None:
+    hits = discordant(9, 2)
+    row = confidence_set(sweep(hits), hits).table.iloc[1]
+    # Bonett and Price (2012): (10 − 3) / 16 ± 1.96 √((10 / 16 + 3 / 16 − 0.4375²) / 16)
+    interval = row["difference_low"], row["difference_high"]
+    assert interval == pytest.approx((0.4375 - 0.38616, 0.4375 + 0.38616), abs=1e-5)
+
+
 def test_two_configurations_are_compared_by_students_paired_test() -> None:
     # R's t.test(sleep, paired = TRUE): t = 4.0621, df = 9, p = 0.002833. Here no image differs.
     hits = np.ones((20, 4), bool)

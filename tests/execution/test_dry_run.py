@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -48,3 +49,14 @@ def test_the_memory_is_that_of_both_splits_and_of_the_weights(
     # 8 MB and 6 MB of images; of each model the current and the best weights
     assert 3 * 2 * 4 * (100 * 5000 + 5000 + 5000 * 10 + 10) == 13_320_240
     assert lines[2] == "memory: 14 MB of data, up to 13 MB of weights"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_one_job_is_described_in_five_lines(digits: Dataset, hyper: Hyper, cores: int) -> None:
+    jobs = [hyper(num_epochs=1)]
+    data, plan, memory, cost, time = dry_run.describe(jobs, digits, Resources(cores, 1 << 30))
+    sizes = f"{len(digits.y_train)} training and {len(digits.y_val)} validation examples"
+    assert data == f"digits: {sizes} of 64 values"
+    assert plan == f"1 jobs, 1 population(s), 1 stacks, 1 shards in 1 wave(s), {cores} at once"
+    assert memory.startswith("memory: ") and cost.startswith("cost: ")
+    assert re.fullmatch(r"time: about \d+ s, if no model diverges", time)

@@ -58,6 +58,7 @@ def test_gradients_equal_central_differences_of_the_loss(
         return model.loss_and_grads(params, X, y, column, mask)[0]
 
     _, gradients, dX = model.loss_and_grads(params, X, y, column, mask)
+    assert [g.shape for g in gradients] == [array.shape for array in params]
     for k in range(K):
         for name, array, gradient in zip(Params._fields, params, gradients, strict=True):
             assert relative_error(numeric(loss, array[k], k), gradient[k]) < 1e-8, name
