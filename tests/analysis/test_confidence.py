@@ -56,6 +56,7 @@ def test_highest_mean_is_chosen_then_loss_then_cost_then_order() -> None:
     assert [label for label, _ in table["configuration"]] == [
         *("loss", "cost", "again", "first", "lucky"),
     ]
+    assert [*table] == ["configuration", "n", "mean", "std", "val_loss", "cost", "low", "high"]
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,21 @@ def test_flushes_take_at_most_four_percent_of_the_time(
         flusher.tick()
         clock.sleep(1)
     assert starts == [0.0, 52.0, 104.0]
+
+
+def test_a_flush_stops_at_the_first_failure_and_the_next_one_starts_with_another_job(
+    place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: Store, experiment: str, name: str, *__: Any) -> None:
+        attempts.append(name)
+        raise TrackingError("MLflow is down")
+
+    clock, attempts = Clock(), list[str]()
+    monkeypatch.setattr(Store, "start_run", unreachable)
+    runs = [JobRun(replace(_invalid(tmp_path, hyper), number=number), place) for number in range(3)]
+    flusher = flusher_module.Flusher(runs, place, clock, clock.sleep)
+    flusher.open(runs)
+    assert attempts == ["job 0"]
+    for _ in range(4):
+        flusher.flush()
+    assert attempts == ["job 0", "job 0", "job 1", "job 2", "job 0"]

@@ -107,3 +107,18 @@ def test_the_result_and_the_log_of_another_machine_are_applied(run: JobRun, tmp_
     run.apply_remote_result(JobResult(0, "id", Outcome.FINISHED, 1, 0.5, "", (line,)))
     assert (run.score, run.error, run.is_pending, run.is_logged) == (0.5, None, False, True)
     assert (tmp_path / "job.log").read_text() == "epoch 1\n"
+
+
+def test_a_run_has_the_hyperparameters_and_the_dataset_as_parameters(
+    run: JobRun, place: RunContext
+) -> None:
+    run.open()
+    run.flush()
+    params = place.store.client.get_run(run.run_id).data.params
+    assert params["data.name"] == "digits"
+    assert {key: params[key] for key in ("hidden_size", "learning_rate", "flip")} == {
+        "hidden_size": "16",
+        "learning_rate": "0.3",
+        "flip": "False",
+    }
+    assert not {"data", "tracking"} & set(params)

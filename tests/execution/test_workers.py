@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,16 @@ def test_workers_exit_when_their_parent_dies_before_the_first_task() -> None:
     for worker in alive:
         worker.kill()
     assert not alive
+
+
+def test_images_that_did_not_fit_on_the_disk_are_noticed(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_in_part(path: Path, array: np.ndarray[Any, Any]) -> None:
+        save(path, array)
+        os.truncate(path, path.stat().st_size - 8)
+
+    save = np.save
+    monkeypatch.setattr(np, "save", save_in_part)
+    with pytest.raises(OSError, match="No space left on device"):
+        share_dataset(digits, tmp_path)

@@ -295,8 +295,9 @@ def test_search_works_with_another_launcher_and_sampler(tmp_path: Path) -> None:
     assert len(report_of(tmp_path / "out")["runs"]) == 2
 
 
-def test_dry_run_writes_no_study(tmp_path: Path) -> None:
-    done = command(tmp_path / "out", *SMALL, *NUMBERS, "hydra.launcher.dry_run=true")
+def test_dry_run_of_an_experiment_writes_no_study(tmp_path: Path) -> None:
+    wanted = [*SMALL, "experiment=digits_optuna", "hydra.launcher.dry_run=true"]
+    done = command(tmp_path / "out", *wanted)
     said = done.communicate()[0]
     assert done.returncode == 0, said
     assert "the first 4 of 8 trials" in said and "4 jobs" in said
