@@ -22,6 +22,10 @@ from tests.commands import report_of, run, store_of, succeed
         (["-m", "hidden_size=8,0"], "hidden_size must be a whole number of at least 1, not 0"),
         (["-m", "hydra.launcher.shards=-1", "seed=0,1"], "at least 1 or null, not -1"),
         (
+            ["-m", "hydra.sweeper.max_batch_size=-1", "seed=0,1"],
+            "hydra.sweeper.max_batch_size must be a whole number of at least 1 or null, not -1",
+        ),
+        (
             ["-m", "hydra/sweeper=optuna", "hidden_size=range(0,4)"],
             "hidden_size must be a whole number of at least 1, not 0",
         ),

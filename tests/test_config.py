@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import parse_job, parse_launcher, short
 from pipeline.errors import ConfigError
-from pipeline.search.config import parse_optuna
+from pipeline.search.config import parse_grid, parse_optuna
 from tests.conftest import TRACKING
 
 DATA: dict[str, Any] = {"name": "digits", "dir": None, "url": None, "files": {}}
@@ -146,6 +146,15 @@ def test_wrong_value_is_named_in_one_sentence(key: str, value: object, message: 
         parse_everything(key, value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_values_of_the_grid_sweeper_are_checked() -> None:
+    assert parse_grid({"max_batch_size": 1, "params": {"seed": "0,1"}}).max_batch_size == 1
+    assert parse_grid({"max_batch_size": None, "params": None}).params is None
+    with pytest.raises(ConfigError, match=r"^hydra.sweeper.max_batch_size must be .*, not 0$"):
+        parse_grid({"max_batch_size": 0, "params": None})
+    with pytest.raises(ConfigError, match=r"^hydra.sweeper.params must be a group of values"):
+        parse_grid({"max_batch_size": None, "params": "seed=0,1"})
 
 
 def test_training_keeps_some_rows() -> None:

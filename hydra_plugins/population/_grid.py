@@ -18,6 +18,7 @@ from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.composed import job_values, redacted, task_part
 from pipeline.config import parse_job
 from pipeline.hydra_compat import BasicSweeper
+from pipeline.search.config import parse_grid
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ def check_jobs(sweeper: GridSweeper, arguments: Sequence[str]) -> None:
     """
     assert sweeper.hydra_context is not None and sweeper.config is not None  # since `setup`
     loader = sweeper.hydra_context.config_loader
-    params: Any = OmegaConf.to_container(sweeper.params) if sweeper.params else {}
-    lines = [f"{key}={value}" for key, value in params.items()]
+    params: Any = sweeper.params
+    params = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
+    values = parse_grid({"max_batch_size": sweeper.max_batch_size, "params": params})
+    lines = [f"{key}={value}" for key, value in (values.params or {}).items()]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *arguments])
     composer = Composer(loader, sweeper.config)
     if isinstance(sweeper.launcher, PopulationLauncher):

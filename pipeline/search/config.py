@@ -70,3 +70,12 @@ def parse_optuna(values: Mapping[str, Any]) -> OptunaConfig:
         ConfigError: a key is unknown or missing, or a value is wrong.
     """
     return parse(OptunaConfig, values, "hydra.sweeper.")
+
+
+def parse_grid(values: Mapping[str, Any]) -> GridConfig:
+    """Check the group `hydra.sweeper` of hydra/sweeper=grid.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value is wrong.
+    """
+    return parse(GridConfig, values, "hydra.sweeper.")
