@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.evaluation import ChosenModel
 from pipeline.analysis.features import Features
 from pipeline.analysis.heatmap import GRID
+from pipeline.analysis.resources import SweepResources
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
 from pipeline.analysis.runs import DATA
 from pipeline.outcomes import Outcome
@@ -20,8 +22,11 @@ from pipeline.report import notes, sentences
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.formatting import csv_text
 from pipeline.report.labels import shared_values
+from pipeline.report.links import run_address
+from pipeline.report.suggestions import next_step
+from pipeline.uris import redact
 
-SCHEMA_VERSION = 2  # of report.json; a change of the meaning or the type of a field raises it
+SCHEMA_VERSION = 3  # of report.json; a change of the meaning or the type of a field raises it
 MISTAKE = ("number", "label", "predicted", "probability")  # the fields of a mistake in JSON
 
 
@@ -39,10 +44,15 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
         "outcomes": {outcome.value: count for outcome, count in found.counts.items()},
         **(_records(first[list(DATA)]) or [dict.fromkeys(DATA)])[0],
         "shared": shared_values(jobs),
-        "best": asdict(found.chosen.best) if found.chosen else None,
+        "started": found.resources.started,
+        "ended": found.resources.ended,
+        "resources": _resources(found.resources),
+        "best": _best(found, found.chosen) if found.chosen else None,
         "problem": None if found.chosen else sentences.no_choice(found),
         "against": _against(comparison) if comparison else None,
+        "next_step": asdict(step) if (step := next_step(found)) else None,
         "notes": notes.all_notes(found),
+        "test_gap": found.test_gap._asdict() if found.test_gap else None,
         "evidence": _evidence(found.evidence) if found.evidence else None,
         "diagnostics": _diagnostics(found),
         "runs": _records(jobs),
@@ -65,22 +75,48 @@ def to_csv(table: pd.DataFrame) -> str:
     ).to_csv(index=False)
 
 
+def _best(found: SweepAnalysis, chosen: ChosenModel) -> dict[str, Any]:
+    """The chosen model, with its complete configuration if that can be read."""
+    best, config = chosen.best, None
+    if chosen.job is not None:
+        data = asdict(chosen.job.data)
+        config = asdict(chosen.job.hyperparameters) | {
+            "data": {key: redact(v) if isinstance(v, str) else v for key, v in data.items()}
+        }
+    place = found.store_uri, found.sweep.experiment_id, best.run_id
+    links = {"weights": found.weights, "page": run_address(*place)}
+    return asdict(best) | {"config": config} | links
+
+
+def _resources(took: SweepResources) -> dict[str, Any]:
+    return {
+        "wall_seconds": took.wall_seconds,
+        "cores": took.cores,
+        "core_hours": took.core_hours,
+        "multiply_adds": took.multiply_adds,
+        "num_reused": took.num_reused,
+    }
+
+
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    shares, table = evidence.importance.shares, evidence.configurations
-    estimate = evidence.estimate
+    estimate, table = evidence.estimate, evidence.configurations
+    log_shares: dict[tuple[str, ...], float] = dict(
+        evidence.log_importance.shares.itertuples(index=False)
+    )
     return {
         "swept": list(evidence.swept),
         "configurations": _configurations(table, evidence.swept),
         "num_tied": len(evidence.confidence.members) - 1,
         "cheapest": evidence.confidence.cheapest,
         "estimate": asdict(estimate) | {"optimism": estimate.optimism},
-        "importance": {" × ".join(n): share for n, share in shares.itertuples(index=False)},
-        "log_error_importance": {
-            " × ".join(n): share
-            for n, share in evidence.log_importance.shares.itertuples(index=False)
-        },
+        "importance": [
+            {"names": names, "accuracy": share, "log_error": log_shares.get(names)}
+            for names, share in evidence.importance.shares.itertuples(index=False)
+        ],
         "importance_method": evidence.importance.method,
         "importance_epoch": evidence.importance_epoch,
+        "num_duplicates": evidence.num_duplicates,
+        "num_incomplete": evidence.num_incomplete,
         "marginals": _records(evidence.importance.marginals),
         "pareto_front": list(evidence.front["configuration"]),
         "edges": [asdict(edge) for edge in evidence.edges],
@@ -109,6 +145,11 @@ def _diagnostics(found: SweepAnalysis) -> dict[str, Any] | None:
         "majority_baseline": {
             "class": found.chosen.data.classes[measured.baseline.label],
             "accuracy": measured.baseline.val_acc,
+        },
+        "calibration": {
+            "error": measured.calibration.error,
+            "confidence": measured.calibration.confidence,
+            "bins": [each._asdict() for each in measured.calibration.bins],
         },
         "weights": _features(found.features, "weights"),
         "permutation_importance": _features(found.features, "permutations"),

@@ -20,7 +20,7 @@ from pipeline.report.charts.canvas import COLOURS, GREY
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
 from pipeline.report.formatting import axis, percent, show, visible
-from pipeline.report.markdown import figures, settings
+from pipeline.report.markdown import figures, links, settings
 from pipeline.report.model_tables import WIDE, confusions_table, feature_tables
 from pipeline.report.suggestions import next_step
 from pipeline.report.tables import configuration_table, outcome_tables
@@ -60,9 +60,10 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         else None,
         feature_tables=feature_tables(found.features) if found.features else [],
         heatmaps=found.heatmaps,
-        configurations=configuration_table(evidence) if evidence and several else None,
-        tables=outcome_tables(found.jobs),
+        configurations=configuration_table(found, evidence) if evidence and several else None,
+        tables=outcome_tables(found),
         settings=settings(found),
+        links=links(found),
         rule=sentences.RULES[found.select_by][0],
         tie_break=sentences.RULES[found.select_by][1],
         drawings=drawings,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from urllib.parse import quote
 
 from pipeline.paths import IN_CHECKOUT, default_tracking_uri
 from pipeline.uris import redact
 
+LOCAL_UI = "http://127.0.0.1:5000"  # the address of `make ui`
 # Without this type, MLflow's UI opens its view for language models.
 RUNS_PAGE = "#/experiments/{}/runs?workflowType=machine_learning"
 
@@ -19,9 +21,27 @@ def runs_page(uri: str, experiment_id: str) -> str:
         experiment_id: of the runs.
     """
     page = RUNS_PAGE.format(experiment_id)
+    command = ui_command(uri)
+    address = LOCAL_UI if command else redact(uri.rstrip("/"))
+    return f"{command}, then {address}/{page}" if command else f"{address}/{page}"
+
+
+def ui_command(uri: str) -> str:
+    """The command that starts the UI of a store; empty for a store that has a server."""
     if uri.startswith("http"):
-        return f"{redact(uri.rstrip('/'))}/{page}"
-    server = "make ui" if IN_CHECKOUT else "pipeline-ui"
+        return ""
     if uri != default_tracking_uri():
-        server = f"pipeline-ui --tracking-uri {shlex.quote(redact(uri))}"
-    return f"{server}, then http://127.0.0.1:5000/{page}"
+        return f"pipeline-ui --tracking-uri {shlex.quote(redact(uri))}"
+    return "make ui" if IN_CHECKOUT else "pipeline-ui"
+
+
+def run_address(uri: str, experiment_id: str, run_id: str) -> str:
+    """The address of a run in the MLflow UI.
+
+    Args:
+        uri: of the store; a password in it is left out.
+        experiment_id: of the run.
+        run_id: the run.
+    """
+    address = redact(uri.rstrip("/")).replace("***@", "") if uri.startswith("http") else LOCAL_UI
+    return f"{address}/#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.analysis.calibration import BINS
 from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.resources import SweepResources
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.report import notes, sentences
 from pipeline.report.comparison import side_by_side, verdict
-from pipeline.report.formatting import markdown_text, percent, show
+from pipeline.report.formatting import duration, markdown_text, percent, show
 from pipeline.report.labels import shared_values
+from pipeline.report.links import run_address, ui_command
 from pipeline.report.model_tables import (
     WIDE,
     confusion_table,
@@ -27,7 +30,8 @@ def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
     if comparison is not None:
         lines += ["", *_comparison(comparison)]
     if found.evidence is not None and len(found.evidence.configurations) > 1:
-        lines += ["", "## All configurations", "", *_rows(configuration_table(found.evidence))]
+        table = configuration_table(found, found.evidence)
+        lines += ["", "## All configurations", "", *_rows(table)]
     if found.diagnostics is not None and found.chosen is not None and found.chosen.data is not None:
         lines += ["", "## Chosen model", ""]
         classes = found.chosen.data.classes
@@ -41,10 +45,11 @@ def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
             lines += _rows(confusions_table(found.diagnostics, classes))
         for caption, table in feature_tables(found.features) if found.features else ():
             lines += ["", markdown_text(caption), "", *_rows(table)]
-    for table in outcome_tables(found.jobs):
+    for table in outcome_tables(found):
         lines += ["", f"## {table.name.capitalize()} jobs", "", *_rows(table)]
     lines += ["", "## Provenance", ""]
     lines += [f"- {key}: {markdown_text(value)}" for key, value in settings(found)]
+    lines += [f"- {key}: {markdown_text(address)}" for key, address in links(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -85,6 +90,13 @@ def figures(measured: Diagnostics, classes: tuple[str, ...]) -> list[tuple[str, 
             f"{100 * measured.gap:.1f} points between training and validation accuracy",
         ),
         (
+            "Calibration",
+            f"expected calibration error {100 * measured.calibration.error:.1f} points: the mean "
+            f"difference between confidence ({percent(measured.calibration.confidence)} on "
+            f"average) and accuracy over {BINS} bins, weighted by their examples (Guo et al., "
+            "2017)",
+        ),
+        (
             "Dead hidden units",
             f"{dead} of {measured.hidden_units} (a dead unit is 0 on every training example, so "
             "that its gradient is 0 too)",
@@ -112,7 +124,34 @@ def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
             "Shared values",
             ", ".join(f"{key}={show(value)}" for key, value in shared_values(jobs).items()),
         ),
+        *_resources(found.resources),
+        *([("Weights of the chosen model", found.weights)] if found.weights else []),
     ]
+
+
+def _resources(took: SweepResources) -> Iterator[tuple[str, str]]:
+    """The time and the arithmetic of the jobs that the sweep trained."""
+    if took.started is not None and took.wall_seconds is not None:
+        yield "Start", f"{took.started:%Y-%m-%d %H:%M:%S} UTC"
+        yield "Wall time", f"{duration(took.wall_seconds)}, from the first job to the last"
+    if took.core_hours is not None:
+        yield "Core-hours", f"{took.core_hours:.3g} ({took.cores} cores, busy or not)"
+    reused = f"; {took.num_reused} jobs reuse earlier results" if took.num_reused else ""
+    yield (
+        "Multiply-adds",
+        f"{took.multiply_adds:,} in the matrix products of training and evaluation{reused}",
+    )
+
+
+def links(found: SweepAnalysis) -> list[tuple[str, str]]:
+    """Addresses in the MLflow UI: the sweep and the chosen run."""
+    command = ui_command(found.store_uri)
+    after = f" (after {command})" if command else ""
+    run_ids = [("Sweep in MLflow", found.sweep.run_id)]
+    if found.chosen is not None:
+        run_ids.append(("Chosen run in MLflow", found.chosen.best.run_id))
+    place = found.store_uri, found.sweep.experiment_id
+    return [(f"{name}{after}", run_address(*place, run_id)) for name, run_id in run_ids]
 
 
 def _comparison(comparison: SweepComparison) -> Iterator[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pipeline.analysis.result import Evidence
+from pipeline.analysis.result import Evidence, SweepAnalysis
 from pipeline.outcomes import Outcome
 from pipeline.report.formatting import duration, percent, points, show
 from pipeline.report.labels import label, shown_names, symbol
+from pipeline.report.links import run_address
 
 COLUMNS = {  # of the table of each outcome, between a run's values and its name
     Outcome.FINISHED: [
@@ -66,27 +67,32 @@ class Table(NamedTuple):
     header: list[str]
     rows: list[list[str]]
     keys: list[list[float | None]]  # to sort by, where a text is not the number that it shows
+    links: Sequence[str] = ()  # an address for the last cell of each row
 
     def keyed(self) -> list[list[tuple[str, float | None]]]:
         """The rows as pairs of a text and its key."""
         return [list(zip(*pair, strict=True)) for pair in zip(self.rows, self.keys, strict=True)]
 
 
-def outcome_tables(jobs: pd.DataFrame) -> list[Table]:
-    """A table for each outcome, with a row per job, in the order of `jobs`."""
-    found = []
+def outcome_tables(found: SweepAnalysis) -> list[Table]:
+    """A table for each outcome, with a row per job, in the order of the jobs."""
+    jobs, tables = found.jobs, []
     for outcome, columns in COLUMNS.items():
         runs = jobs[jobs["outcome"] == outcome]
         first = "rank" if outcome == Outcome.FINISHED else "job"
         if len(runs):
             known = [key for key in columns if key not in OPTIONAL or runs[key].notna().any()]
             keys = [first, *shown_names(jobs), *known, "name"]
-            found.append(_table(outcome.value, runs[keys]))
-    return found
+            links = [
+                run_address(found.store_uri, found.sweep.experiment_id, run_id)
+                for run_id in runs["run_id"]
+            ]
+            tables.append(_table(outcome.value, runs[keys])._replace(links=links))
+    return tables
 
 
-def configuration_table(evidence: Evidence) -> Table:
-    """Each configuration against the chosen one, which comes first."""
+def configuration_table(found: SweepAnalysis, evidence: Evidence) -> Table:
+    """Each configuration against the chosen one, which comes first, and the majority class."""
     rows = evidence.configurations
     answers = np.where(rows["worse"], "no", "yes").tolist()
     labels = [label(row, evidence.swept) for row in rows.to_dict("records")]
@@ -103,7 +109,19 @@ def configuration_table(evidence: Evidence) -> Table:
     rows.loc[0, differences] = np.nan
     of_seeds = ["n", "std"] if (rows["n"] > 1).any() else []
     keys = ["configuration", "mean", *of_seeds, "low", "high", *differences, "cost"]
-    return _table("compared", rows[[*keys, "could_be_best"]])
+    table = _table("compared", rows[[*keys, "could_be_best"]])
+    if found.diagnostics is None or found.chosen is None or found.chosen.data is None:
+        return table
+    baseline = found.diagnostics.baseline
+    values = {
+        "configuration": f"baseline: always {found.chosen.data.classes[baseline.label]}",
+        **{"mean": baseline.val_acc, "low": baseline.low, "high": baseline.high},
+        **{"difference": baseline.val_acc - evidence.estimate.raw, "could_be_best": "no"},
+    }
+    last = [(key, values.get(key)) for key in [*keys, "could_be_best"]]
+    table.rows.append([_cell_text(key, value) for key, value in last])
+    table.keys.append([_cell_key(key, value) for key, value in last])
+    return table
 
 
 def _table(name: str, rows: pd.DataFrame) -> Table:
