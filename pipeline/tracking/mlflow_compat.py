@@ -11,6 +11,7 @@ that another version has moved or changed.
   has written.
 - `_make_parent_dirs_if_sqlite`: MLflow takes the encoded URI of a store for a path, and creates
   that folder.
+- `db_migrations`: the folder of the migrations.
 - `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
 - `Base`: the tables of a sqlite store. `_validate_batch_log_data`, `_validate_dataset_inputs`,
   `append_to_uri_path`, `_generate_random_name`: what MLflow does before it writes to them.
@@ -78,6 +79,13 @@ def keep_folders() -> None:
     from mlflow.store.db import utils
 
     utils._make_parent_dirs_if_sqlite = lambda db_uri: None
+
+
+def migrations() -> list[str]:
+    """The names of the migrations that lead to the schema of the installed MLflow."""
+    from mlflow.store import db_migrations
+
+    return sorted(path.name for path in Path(db_migrations.__path__[0], "versions").glob("*.py"))
 
 
 def artifact_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from pipeline.files import lock_file
-from pipeline.tracking import locations, mlflow_compat
+from pipeline.tracking import locations, mlflow_compat, template
 from pipeline.tracking.errors import LOCK_SECONDS, TrackingError, reason
 
 log = logging.getLogger("pipeline")
@@ -89,9 +89,14 @@ def _relocate_artifacts(database: sqlite3.Connection, root: Path) -> None:
     A location stays as it is if only the recorded one exists. New runs of an experiment always
     write to `root`.
     """
+    right = f"{root.as_uri()}/"
     for table, column in mlflow_compat.artifact_columns(database):
-        query = f"SELECT DISTINCT {column} FROM {table} WHERE {column} LIKE ?"
-        for (old,) in database.execute(query, [f"%/{locations.FOLDER}/%"]).fetchall():
+        query = (
+            f"SELECT DISTINCT {column} FROM {table} "
+            f"WHERE {column} LIKE ? AND substr({column}, 1, ?) != ?"
+        )
+        moved = [f"%/{locations.FOLDER}/%", len(right), right]
+        for (old,) in database.execute(query, moved).fetchall():
             new = locations.relocate(old, root)
             is_moved = table == "experiments" or locations.exists(new) or not locations.exists(old)
             if new != old and is_moved:
@@ -100,20 +105,11 @@ def _relocate_artifacts(database: sqlite3.Connection, root: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Create a store in memory and write it to the disk in one step.
-
-    MLflow runs many migrations. On the disk each of them would be flushed, and a process that died
-    between two of them would leave an incomplete store. MLflow does not escape quotes in the root
-    of the artifacts, so the root has a neutral name until `_relocate_artifacts` corrects it.
-    """
+    """Create a store in one step: a process that dies here leaves no incomplete store."""
     made = path.with_name(path.name + ".new")
     made.unlink(missing_ok=True)  # left by a process that died here
     try:
-        with (
-            mlflow_compat.empty_store(f"/{locations.FOLDER}") as memory,
-            closing(sqlite3.connect(made)) as database,
-        ):
-            memory.backup(database)
+        template.create_store(made)
         made.replace(path)
     finally:
         made.unlink(missing_ok=True)
@@ -136,6 +132,8 @@ def _upgrade_if_outdated(path: Path) -> None:
         revision = _revision(database)
         if revision is None:
             return  # not a store of MLflow, whose own error explains the problem
+        if revision == template.current_revision():
+            return
         status = mlflow_compat.schema_status(revision)
         if status == "current":
             return

@@ -131,7 +131,7 @@ class Store:
     @translate_errors("log the cores of the sweep")
     def log_cores(self, sweep: Sweep, cores: int) -> None:
         """Record how many threads train the jobs of a sweep at the same time."""
-        self.client.log_batch(sweep.run_id, tags=[RunTag("cores", str(cores))])
+        self._set_tags(sweep.run_id, {"cores": str(cores)})
 
     @translate_errors("log the reused runs of the sweep")
     def link_reused_runs(self, sweep: Sweep, runs: Mapping[int, str]) -> None:
