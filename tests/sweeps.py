@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import DataConfig
+from pipeline.config import DataConfig, Halving
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
@@ -18,7 +18,12 @@ BASE = asdict(replace(SMALL, hidden_size=8))
 
 
 def train_sweep(
-    store: Store, folder: Path, name: str, *jobs: dict[str, Any], data: DataConfig = DIGITS
+    store: Store,
+    folder: Path,
+    name: str,
+    *jobs: dict[str, Any],
+    data: DataConfig = DIGITS,
+    halving: Halving | None = None,
 ) -> Sweep:
     """Train a sweep in the experiment "digits".
 
@@ -27,15 +32,16 @@ def train_sweep(
         folder: receives the output folders of the jobs.
         name: the ID of the sweep.
         jobs: the values of each job that differ from `BASE`.
-        data: the dataset.
+        data: the dataset, unless a job has a value `data`.
+        halving: when jobs stop early.
     """
     experiment = store.ensure_experiment("digits")
     command = f"python -m pipeline -m {MARKUP}"
     sweep = store.start_sweep(experiment, name, command, len(jobs))
     groups = {"data": asdict(data), "tracking": TRACKING | {"reuse": False}}
     specs = [
-        JobSpec(i, BASE | job | groups, folder / name / str(i), logging.getLogger("test"))
+        JobSpec(i, BASE | groups | job, folder / name / str(i), logging.getLogger("test"))
         for i, job in enumerate(jobs)
     ]
-    train(specs, RunContext(store, experiment, sweep))
+    train(specs, RunContext(store, experiment, sweep), halving=halving)
     return sweep
