@@ -110,6 +110,35 @@ class Hyperparameters:
         Traits("val_acc", has_edge=False),
     ] = "val_acc"
 
+    label_smoothing: Annotated[
+        float,
+        Field(ge=0, lt=1, description="ε, share of each label that is spread over all classes"),
+        Traits(0, own_step=True, method="label smoothing {}"),
+    ] = 0
+    nesterov: Annotated[
+        bool,
+        Field(description="whether momentum is Nesterov's: W ← W + μ v − η dW, after v is updated"),
+        Traits(False, has_edge=False, own_step=True, method="Nesterov's momentum"),
+    ] = False
+    shift: Annotated[
+        int,
+        Field(ge=0, description="pixels by which training images are shifted at most, at random"),
+        Traits(0, method="images shifted by up to {} pixels"),
+    ] = 0
+    schedule: Annotated[
+        Literal["constant", "cosine"],
+        Field(
+            description="constant or cosine (falls to 0 over num_epochs): a factor on the learning "
+            "rate"
+        ),
+        Traits("constant", has_edge=False, method="a {} learning rate schedule"),
+    ] = "constant"
+    warmup_epochs: Annotated[
+        int,
+        Field(ge=0, description="first epochs, over which the learning rate rises linearly"),
+        Traits(0, method="{} epochs of warm-up"),
+    ] = 0
+
     @property
     def kind(self) -> tuple[int | bool, ...]:
         """Equal for models that can share a stack: the hidden size, and the code of a step."""
@@ -121,9 +150,9 @@ class Hyperparameters:
         return self.hidden_size, *used
 
     @property
-    def batches(self) -> tuple[int, int, bool]:
+    def batches(self) -> tuple[int, int, bool, int]:
         """Equal for jobs that share every mini-batch: one population."""
-        return self.batch_size, self.seed, self.flip
+        return self.batch_size, self.seed, self.flip, self.shift
 
 
 @dataclass(frozen=True)

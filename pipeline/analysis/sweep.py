@@ -26,6 +26,7 @@ from pipeline.analysis.resources import measure_resources
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison, TestGap
 from pipeline.analysis.runs import NO_RESULT, rank, selection_metric, swept_names, tabulate
 from pipeline.errors import PipelineError
+from pipeline.nn.rates import Rates
 from pipeline.outcomes import Outcome
 from pipeline.selection import SelectBy
 from pipeline.tracking import queries
@@ -270,8 +271,8 @@ def _diagnostics(chosen: ChosenModel | None) -> Any:
     if chosen is None or chosen.weights is None or chosen.data is None or chosen.job is None:
         return None
     values = chosen.job.hyperparameters
-    decay = values.learning_rate_decay ** (chosen.best.best_epoch - 1)
-    rate = values.learning_rate * decay
+    rates = Rates([values], epochs=chosen.best.best_epoch - 1)
+    rate = float(rates.learning_rate[0, 0, 0])
     return diagnose(chosen.weights, chosen.data, rate, values.l2_reg, values.batch_size)
 
 

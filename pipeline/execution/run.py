@@ -147,6 +147,7 @@ def _fits(run: JobRun, data: Dataset) -> bool:
 
 def _check(job: Hyperparameters, data: Dataset) -> None:
     check_batch_size(job, len(data.y_train))
-    if job.flip and data.image_shape is None:
-        raise ConfigError(f"flip=true mirrors images, but the rows of {data.name} are no images")
+    if data.image_shape is None and (job.flip or job.shift):
+        option = "flip=true mirrors" if job.flip else f"shift={job.shift} shifts"
+        raise ConfigError(f"{option} images, but the rows of {data.name} are no images")
     check_size(job, data.X_train.shape[1], len(data.classes))

@@ -73,15 +73,20 @@ def forward(params: Params, X: Array, mask: Array | None = None) -> tuple[Array,
     return H, S
 
 
-def cross_entropy(S: Array, y: Labels) -> tuple[Array, NDArray[np.bool_], Array]:
+def cross_entropy(
+    S: Array, y: Labels, smoothing: Array | None = None
+) -> tuple[Array, NDArray[np.bool_], Array]:
     """Compute the data loss −log softmax(S)[y] of each image, and its gradient dS.
 
     The scores are shifted by their row maximum before exp, so that no finite score overflows.
+    Label smoothing (Szegedy et al., 2016) replaces onehot(y) by q = (1 − ε) onehot(y) + ε / C, and
+    the loss by −Σ_j q_j log softmax(S)_j.
 
     Args:
         S: scores (K, N, C); overwritten. The function is fastest if the images are adjacent in
             memory, that is if S is a view of a contiguous array (K, C, N).
         y: classes (N,).
+        smoothing: ε (K, 1, 1); None means 0.
 
     Returns:
         The losses (K, N); whether argmax_j S_j equals y (K, N); and
@@ -92,15 +97,22 @@ def cross_entropy(S: Array, y: Labels) -> tuple[Array, NDArray[np.bool_], Array]
     S -= S.max(axis=1, keepdims=True)
     true_scores = np.take(S.reshape(K, C * N), y * N + np.arange(N), axis=1)
     is_max = S == 0
+    mean_scores = S.mean(axis=1) if smoothing is not None else None
     exp = np.exp(S, out=S)
     total = exp.sum(axis=1, keepdims=True)
     hits = true_scores == 0
     if np.count_nonzero(is_max) != K * N or np.isnan(total).any():
         hits = is_max.argmax(axis=1) == y  # of equal scores the first one counts
-    losses = np.log(total[:, 0]) - true_scores
     probs = np.divide(exp, total, out=S)
     dS = probs
-    dS -= np.equal.outer(np.arange(C), y)
+    onehot = np.equal.outer(np.arange(C), y)
+    if smoothing is None or mean_scores is None:
+        losses = np.log(total[:, 0]) - true_scores
+        dS -= onehot
+    else:
+        ε = smoothing[:, 0]  # (K, 1)
+        losses = np.log(total[:, 0]) - (1 - ε) * true_scores - ε * mean_scores
+        dS -= (1 - smoothing) * onehot + smoothing / C
     dS /= N
     return losses, hits, dS.swapaxes(1, 2)
 
@@ -157,15 +169,28 @@ def sum_over_images(array: Array) -> Array:
 
 
 def loss_and_grads(
-    params: Params, X: Array, y: Labels, l2_reg: Array, mask: Array | None = None
+    params: Params,
+    X: Array,
+    y: Labels,
+    l2_reg: Array,
+    mask: Array | None = None,
+    smoothing: Array | None = None,
 ) -> tuple[Array, Params, Array]:
     """Compute the objective L of each model and its gradients, as docs/model.md states them.
+
+    Args:
+        params: the parameters of K models.
+        X: images (N, D).
+        y: classes (N,).
+        l2_reg: λ (K, 1, 1).
+        mask: the dropout mask (K, N, H); None means no dropout.
+        smoothing: ε of label smoothing (K, 1, 1); None means 0.
 
     Returns:
         L (K,), the gradients with respect to the parameters, and with respect to X (K, N, D).
     """
     H, S = forward(params, X, mask=mask)
-    losses, _, dS = cross_entropy(S, y)
+    losses, _, dS = cross_entropy(S, y, smoothing)
     dH0 = backward(params.W2, H, dS)
     if mask is not None:
         dH0 *= mask

@@ -19,7 +19,7 @@ from pipeline.nn.model import Array, Labels, Params, Weights
 from pipeline.nn.population import tile_columns
 from pipeline.nn.rates import Rates
 from pipeline.nn.team import Gate, Task
-from pipeline.nn.tile import Block, Tile
+from pipeline.nn.tile import Block, Tile, momentum_step
 
 
 class Network:
@@ -145,7 +145,8 @@ class Network:
 
     def _loss(self) -> None:
         """Add the mini-batch to the sums of the epoch, and compute dS in the memory of S."""
-        losses, hits, dS = model.cross_entropy(self._add_scores(self._S), self._y)
+        S, smoothing = self._add_scores(self._S), self.rates.smoothing
+        losses, hits, dS = model.cross_entropy(S, self._y, smoothing)
         penalties = self.rates["l2_reg"][:, 0, 0] * sum(
             tile.sum_of_squares() for tile in self.tiles
         )
@@ -156,7 +157,7 @@ class Network:
         if self._v2 is not None:
             self._v2 *= self.rates["momentum"]
             self._v2 -= db2
-            self._b2 += self._v2
+            momentum_step(self._b2, self._v2, db2, self.rates, slice(None))
         else:
             self._b2 -= db2
 

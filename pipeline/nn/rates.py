@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ class Rates:
         l2_step: 2 η λ, the factor by which a step shrinks the weights (K, 1, 1).
         has_penalty: whether λ > 0, (K,).
         has_dropout: whether p > 0 for some model.
+        smoothing: ε of label smoothing (K, 1, 1); None if no model uses it.
+        nesterov: whether the models use Nesterov's momentum; it is the same for all.
     """
 
     def __init__(self, jobs: Sequence[Hyperparameters], epochs: int = 0) -> None:
@@ -31,7 +34,9 @@ class Rates:
             for name, each in HYPERPARAMETERS.items()
             if each.type is float
         }
-        self.learning_rate = self["learning_rate"]
+        self.nesterov = jobs[0].nesterov
+        self._epoch, self._jobs = 0, list(jobs)
+        self._decayed = self["learning_rate"]
         self._update()
         for _ in range(epochs):
             self.decay()
@@ -46,18 +51,40 @@ class Rates:
 
     def decay(self) -> None:
         """Multiply each learning rate by its `learning_rate_decay`, after an epoch."""
+        self._epoch += 1
         with np.errstate(all="ignore"):
-            self.learning_rate = self.learning_rate * self["learning_rate_decay"]
+            self._decayed = self._decayed * self["learning_rate_decay"]
         self._update()
 
     def keep_only(self, models: list[int]) -> None:
         """Remove the other models."""
         self._columns = {name: column[models] for name, column in self._columns.items()}
-        self.learning_rate = self.learning_rate[models]
+        self._decayed, self._jobs = self._decayed[models], [self._jobs[k] for k in models]
         self._update()
 
     def _update(self) -> None:
         with np.errstate(all="ignore"):
+            factors = [schedule_factor(job, self._epoch) for job in self._jobs]
+            self.learning_rate = self._decayed * self._column(factors)
             self.l2_step = 2 * self.learning_rate * self["l2_reg"]
+        self.smoothing = self["label_smoothing"] if self["label_smoothing"].any() else None
         self.has_dropout = bool(self["dropout"].any())
         self.has_penalty: NDArray[np.bool_] = self["l2_reg"][:, 0, 0] > 0
+
+
+def schedule_factor(job: Hyperparameters, epochs: int) -> float:
+    """The factor of the schedule and of the warm-up on the learning rate of an epoch.
+
+    cosine: ½ (1 + cos(π e / num_epochs)) after e epochs (Loshchilov and Hutter, 2017, without
+    restarts). Warm-up of w epochs: (e + 1) / (w + 1) for e < w (Goyal et al., 2017).
+
+    Args:
+        job: the hyperparameters of the model.
+        epochs: e, the number of epochs that the model has completed.
+    """
+    factor = 1.0
+    if job.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * epochs / job.num_epochs))
+    if epochs < job.warmup_epochs:
+        factor *= (epochs + 1) / (job.warmup_epochs + 1)
+    return factor

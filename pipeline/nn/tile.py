@@ -138,12 +138,12 @@ class Tile:
             self._step(W2, v2, dW2, slice(None), self._has_penalty)
             v *= self.rates["momentum"]
             v -= db1
-            b1 += v
+            momentum_step(b1, v, db1, self.rates, slice(None))
 
     def _step(self, W: Array, v: Array | None, dW: Array, models: slice, has_penalty: bool) -> None:
         """Take a step of SGD with an array of weights.
 
-        W ← W − η (dW + 2λ W). With momentum: v ← μ v − η (dW + 2λ W), W ← W + v.
+        W ← W − η (dW + 2λ W). With momentum: v ← μ v − η (dW + 2λ W), then `momentum_step`.
 
         Args:
             W: weights of some models.
@@ -160,8 +160,12 @@ class Tile:
         v *= self.rates["momentum"][models]
         v -= dW
         if has_penalty:
-            v -= np.multiply(W, self.rates.l2_step[models], out=dW)
-        W += v
+            penalty = None if self.rates.nesterov else dW  # Nesterov's step needs dW once more
+            penalty = np.multiply(W, self.rates.l2_step[models], out=penalty)
+            v -= penalty
+            if self.rates.nesterov:
+                dW += penalty
+        momentum_step(W, v, dW, self.rates, models)
 
     def _update_norm(self, block: Block) -> None:
         """Compute ΣW1² of a block. Models without a penalty do not need it."""
@@ -176,3 +180,22 @@ class Tile:
             total = total + norms
         total = np.where(self.rates.has_penalty, total, 0)
         return total + model.sum_of_squares(self.weights.W2)
+
+
+def momentum_step(W: Array, v: Array, dW: Array, rates: Rates, models: slice) -> None:
+    """Add the updated velocity to some weights, in place: W ← W + v.
+
+    Nesterov's momentum: W ← W + μ v − η dW (Sutskever et al., 2013, in the form of CS231n).
+
+    Args:
+        W: weights of some models.
+        v: their velocity, after its update.
+        dW: η times the gradient of L; used only by Nesterov's momentum.
+        rates: of the stack.
+        models: the models.
+    """
+    if rates.nesterov:
+        W += rates["momentum"][models] * v
+        W -= dW
+    else:
+        W += v

@@ -46,18 +46,20 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("l2_reg", [0.0, 0.1])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("label_smoothing", [None, 0.1])
 def test_gradients_equal_central_differences_of_the_loss(
-    K: int, l2_reg: float, dropout: float
+    K: int, l2_reg: float, dropout: float, label_smoothing: float | None
 ) -> None:
     params, X, y = draw(K)
     column = np.full((K, 1, 1), l2_reg)
     noise = np.random.default_rng(1).random((N, H))
     mask = model.dropout_mask(noise, np.full((K, 1, 1), dropout)) if dropout else None
+    smoothing = np.full((K, 1, 1), label_smoothing) if label_smoothing else None
 
     def loss() -> np.ndarray:
-        return model.loss_and_grads(params, X, y, column, mask)[0]
+        return model.loss_and_grads(params, X, y, column, mask, smoothing)[0]
 
-    _, gradients, dX = model.loss_and_grads(params, X, y, column, mask)
+    _, gradients, dX = model.loss_and_grads(params, X, y, column, mask, smoothing)
     assert [g.shape for g in gradients] == [array.shape for array in params]
     for k in range(K):
         for name, array, gradient in zip(Params._fields, params, gradients, strict=True):
@@ -94,6 +96,18 @@ def test_the_loss_equals_the_formula() -> None:
     expected = data_loss + 0.1 * (W1**2).sum() + 0.1 * (W2**2).sum()
     got, _, _ = model.loss_and_grads(params, X, y, np.full((1, 1, 1), 0.1))
     np.testing.assert_allclose(got, [expected], rtol=1e-12)
+
+
+def test_label_smoothing_is_the_cross_entropy_with_smoothed_labels() -> None:
+    rng = np.random.default_rng(0)
+    S, y, ε = rng.normal(size=(2, N, C)), rng.integers(0, C, N), np.array([0.1, 0.3])
+    log_softmax = S - np.log(np.exp(S).sum(axis=2, keepdims=True))
+    onehot = np.eye(C)[y]
+    losses, hits, _ = model.cross_entropy(S.copy(), y, ε[:, None, None])
+    for k in range(2):
+        q = (1 - ε[k]) * onehot + ε[k] / C
+        np.testing.assert_allclose(losses[k], -(q * log_softmax[k]).sum(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(hits, S.argmax(axis=2) == y)
 
 
 def test_the_initial_loss_of_tiny_weights_is_the_log_of_the_number_of_classes() -> None:

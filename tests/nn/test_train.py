@@ -23,7 +23,20 @@ Hyper = Callable[..., Hyperparameters]
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"momentum": 0.9, "learning_rate": 0.05}, {"dropout": 0.3}, {"flip": True}]
+    "options",
+    [
+        {},
+        {"momentum": 0.9, "learning_rate": 0.05},
+        {"momentum": 0.9, "learning_rate": 0.05, "nesterov": True},
+        {"momentum": 0.9, "learning_rate": 0.05, "nesterov": True, "l2_reg": 0},
+        {"nesterov": True},  # without momentum it is plain SGD
+        {"dropout": 0.3},
+        {"flip": True},
+        {"shift": 2, "flip": True},
+        {"label_smoothing": 0.1, "dropout": 0.3},
+        {"schedule": "cosine"},
+        {"schedule": "cosine", "warmup_epochs": 1},
+    ],
 )
 def test_training_equals_a_plain_loop_over_the_equations(
     digits: Dataset, hyper: Hyper, options: dict[str, Any]
@@ -43,6 +56,14 @@ def test_training_equals_a_plain_loop_over_the_equations(
         if job.flip:
             mirrored = order[rng.random(len(y)) < 0.5]
             seen[mirrored] = seen[mirrored][:, :, ::-1]
+        if job.shift:
+            shifts = rng.integers(-job.shift, job.shift + 1, (len(y), 2))
+            for row, (down, right) in zip(order, shifts, strict=True):
+                image = np.zeros_like(seen[row])
+                for i in range(max(0, down), 8 + min(0, down)):
+                    for j in range(max(0, right), 8 + min(0, right)):
+                        image[i, j] = seen[row][i - down, j - right]
+                seen[row] = image
         batches = np.split(order, range(job.batch_size, len(y), job.batch_size))
         for step, rows in enumerate(batches, 1):
             batch, mask = seen[rows].reshape(len(rows), -1), None
@@ -53,13 +74,25 @@ def test_training_equals_a_plain_loop_over_the_equations(
                 )
             scores = model.forward(params, batch, mask=mask)[1]
             hits += (scores[0].argmax(axis=1) == y[rows]).sum()
-            batch_loss, gradients, _ = model.loss_and_grads(params, batch, y[rows], l2_reg, mask)
+            batch_loss, gradients, _ = model.loss_and_grads(
+                params, batch, y[rows], l2_reg, mask, np.full((1, 1, 1), job.label_smoothing)
+            )
             loss += batch_loss[0] * len(rows)
             rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
+            if job.schedule == "cosine":
+                rate *= {1: 1.0, 2: 0.5}[epoch]  # of 2 epochs
+            if job.warmup_epochs:
+                rate *= {1: 0.5, 2: 1.0}[epoch]
+            before = velocity
             velocity = Params(
                 *(job.momentum * v - rate * g for v, g in zip(velocity, gradients, strict=True))
             )
-            params = Params(*(w + v for w, v in zip(params, velocity, strict=True)))
+            if job.nesterov:  # as in the notes of CS231n: x += −μ v_before + (1 + μ) v
+                μ = job.momentum
+                steps = [(1 + μ) * v - μ * old for old, v in zip(before, velocity, strict=True)]
+            else:
+                steps = [*velocity]
+            params = Params(*(w + step for w, step in zip(params, steps, strict=True)))
         metrics = got[epoch - 1].row.metrics
         assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
         assert metrics.train_acc == hits / len(y)

@@ -24,9 +24,13 @@ from tests.conftest import DIGITS, SMALL, TRACKING
             {"momentum": 0.9, "dropout": 0.5, "flip": True},
             "mini-batch SGD with momentum 0.9, dropout 0.5 and randomly mirrored images",
         ),
+        (
+            {"schedule": "cosine", "warmup_epochs": 2},
+            "mini-batch SGD with a cosine learning rate schedule and 2 epochs of warm-up",
+        ),
     ],
 )
-def test_card_states_momentum_dropout_and_flip(values: dict[str, Any], expected: str) -> None:
+def test_card_states_the_training_method(values: dict[str, Any], expected: str) -> None:
     assert training_method(replace(SMALL, **values)) == expected
 
 
