@@ -120,7 +120,7 @@ def test_each_bound_holds_on_both_sides(
         ("batch_size", None, "batch_size must be a whole number of at least 1, not None"),
         ("flip", 1, "flip must be true or false, not 1"),
         ("dtype", "float16", "dtype must be float32 or float64, not 'float16'"),
-        ("nesterov", 0.9, "unknown key nesterov: the keys are hidden_size,"),
+        ("optimizer", 0.9, "unknown key optimizer: the keys are hidden_size,"),
         ("data", "digits", "data must be a group of values, not 'digits'"),
         ("data", {"dir": None}, "data.name is missing: set it with data.name=…"),
         ("data.name", 3, "data.name must be a text that is not empty, not 3"),
