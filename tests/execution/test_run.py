@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import psutil
 import pytest
 
 from pipeline.data.dataset import Dataset
+from pipeline.data.load import load
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import RunContext
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
 from pipeline.tracking import queries
-from tests.conftest import job, statuses, train
+from tests.conftest import job, next_sweep, statuses, train
 
 Hyper = Callable[..., Hyperparameters]
 pytestmark = pytest.mark.usefixtures("outputs")  # checkpoints go to a folder of the test's own
@@ -106,3 +108,16 @@ def test_a_batch_of_the_whole_training_set_is_the_largest_one(
     runs = train([job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)], place)
     assert [run.outcome for run in runs] == ["finished", "failed"]
     assert f"use at most {size}" in str(runs[1].error)
+
+
+def test_only_images_are_mirrored(
+    place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, flip=i == 0)) for i in range(2)]
+    assert [run.outcome for run in train(specs, place)] == ["finished"] * 2
+    monkeypatch.setattr(
+        "pipeline.execution.run.load", lambda *values: replace(load(*values), image_shape=None)
+    )
+    runs = train(specs, next_sweep(place))
+    assert [run.outcome for run in runs] == ["failed", "finished"]
+    assert "flip=true mirrors images, but the rows of digits are no images" in str(runs[0].error)

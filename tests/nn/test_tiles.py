@@ -120,3 +120,16 @@ def test_a_wide_model_resumes_with_other_threads_to_the_same_bits(
         ends[event.model].append(event)
     for i in range(2):
         assert same_bits(ends[i], whole[i])
+
+
+def test_the_penalty_counts_all_blocks_of_the_weights(
+    digits: Dataset, hyper: Hyper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [hyper(l2_reg=0.1, momentum=momentum, num_epochs=1) for momentum in (0, 0.9)]
+    whole = run(jobs, digits)
+    monkeypatch.setattr(tile, "BLOCK_SIZE", 256)  # blocks of 16 of the 64 rows of W1
+    monkeypatch.setattr(tile, "MIN_ROWS", 8)
+    divided = run(jobs, digits)
+    for i in range(2):
+        expected, got = whole[i][0].row.metrics, divided[i][0].row.metrics
+        assert got[:3] == pytest.approx(expected[:3], rel=1e-4)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.tracking import cleanup, queries
+from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store
 from pipeline.uris import sqlite_uri
 from tests.commands import succeed
@@ -45,6 +46,8 @@ def test_odd_runs_are_neither_sweeps_nor_jobs_and_keep_their_status(store: Store
     assert after == before
     assert queries.find_sweep(store) == sweep
     assert list(queries.sweep_runs(store, sweep)["tags.job"]) == ["0"]
+    with pytest.raises(TrackingError, match="there is no sweep 'x'"):
+        queries.find_sweep(store, "x")  # its run has no command
     for name in ("y", "z"):
         odd = queries.find_sweep(store, name)
         assert odd.searched == {}
