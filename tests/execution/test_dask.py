@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import subprocess
 import sys
@@ -245,3 +246,17 @@ def test_an_error_on_a_worker_becomes_the_problem_of_the_shard(
     problem = worker.train_shard(task, "key").problem
     assert problem.startswith("no image\nTraceback")
     assert problem.rstrip().endswith("ZeroDivisionError: no image")
+
+
+def test_messages_of_dask_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 0.1)
+    with pytest.raises(PipelineError, match="no Dask scheduler answers"):
+        scheduler.Scheduler(f"tcp://127.0.0.1:{free_port()}")
+    for logger in loggers:
+        logger.error("lost the connection")
+    assert not [record for record in caplog.records if record.name.startswith("distributed")]

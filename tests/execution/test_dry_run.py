@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from pipeline.config import parse_job
 from pipeline.data.dataset import Dataset
+from pipeline.errors import ConfigError
 from pipeline.execution import dry_run
 from pipeline.execution.backend import Resources
+from pipeline.execution.run import dry_run as dry_run_jobs
 from pipeline.hyperparameters import Hyperparameters
+from tests.conftest import DIGITS, TRACKING
 
 Hyper = Callable[..., Hyperparameters]
 
@@ -60,3 +64,12 @@ def test_one_job_is_described_in_five_lines(digits: Dataset, hyper: Hyper, cores
     assert plan == f"1 jobs, 1 population(s), 1 stacks, 1 shards in 1 wave(s), {cores} at once"
     assert memory.startswith("memory: ") and cost.startswith("cost: ")
     assert re.fullmatch(r"time: about \d+ s, if no model diverges", time)
+
+
+def test_a_job_that_cannot_be_trained_is_refused(digits: Dataset, hyper: Hyper) -> None:
+    size = len(digits.y_train)
+    groups = {"data": asdict(DIGITS), "tracking": TRACKING}
+    fits, larger = (parse_job({**asdict(hyper(batch_size=n)), **groups}) for n in (size, size + 1))
+    assert dry_run_jobs([fits], Resources(1, 1 << 30))
+    with pytest.raises(ConfigError, match=f"batch_size={size + 1} is larger"):
+        dry_run_jobs([fits, larger], Resources(1, 1 << 30))
