@@ -22,3 +22,13 @@ def test_readers_see_only_published_epochs(tmp_path: Path) -> None:
     metrics.set_error(OSError(28, "full"))
     assert "No space left" in metrics.take_error()
     assert metrics.take_error() == ""
+
+
+def test_workers_stop_when_they_are_asked_to_and_not_for_an_error(tmp_path: Path) -> None:
+    metrics = SharedMetrics(tmp_path / "metrics", 2, 3)
+    metrics.set_error(OSError(28, "full"))
+    assert not metrics.stopped()
+    metrics.stop()
+    assert metrics.stopped()
+    assert "No space left" in metrics.take_error()
+    assert metrics.stopped()

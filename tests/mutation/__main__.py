@@ -24,7 +24,7 @@ MEASURED = ROOT / "outputs" / "mutants-tests.json"
 
 
 def main() -> None:
-    """Run the sample, print each survivor and the rate of detection per package."""
+    """Run the sample; print the survivors, the timeouts and the rate of detection per package."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="mutants to draw (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
@@ -67,18 +67,19 @@ def _read_verdicts() -> dict[str, Verdict]:
 
 
 def _summary(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> list[str]:
-    """List the survivors, then a Markdown table of the rates per package."""
+    """List the survivors and the timeouts, then a Markdown table of the rates per package."""
     reasons = _reasons()
     counts = {source: Counter[str]() for source in (*SOURCES, "all")}
     lines = []
     for mutant in mutants:
         if mutant.key in reasons:
             state = "equivalent"
-        elif verdicts[mutant.key].is_detected:
-            state = "killed"
         else:
-            state = "survived"
-            lines.append(f"survived: {mutant.path}:{mutant.line}: {mutant.before} → {mutant.after}")
+            result = verdicts[mutant.key].result
+            state = "killed" if verdicts[mutant.key].is_detected else "survived"
+            if result != "killed":
+                place = f"{mutant.path}:{mutant.line}"
+                lines.append(f"{result}: {place}: {mutant.before} → {mutant.after}")
         for source in (next(s for s in SOURCES if mutant.path.startswith(s)), "all"):
             counts[source][state] += 1
     lines += ["", "| package | mutants | equivalent | killed | survived | detected |"]

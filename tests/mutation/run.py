@@ -22,8 +22,8 @@ from tests.mutation.sample import Mutant
 
 QUICK_SECONDS = 1.0
 MAX_SECONDS = 120.0  # of tests for a mutant, unless its own test file takes longer
-PATIENCE = 4.0  # a run that takes this multiple of the unmutated one, and `GRACE`, has timed out
-GRACE = 25.0  # seconds
+PATIENCE = 5.0  # a run that takes this multiple of the unmutated one, and `GRACE`, has timed out
+GRACE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,14 @@ def copy_checkout(root: Path, folder: Path) -> Path:
 
 def judge(mutants: Iterable[Mutant], copies: Sequence[Path], reach: Reach) -> Iterator[Verdict]:
     """Test mutants, one at a time in each copy, and yield each verdict as it is reached."""
-    free, running = list(copies), {}
+    free = list(copies)
+    running: dict[int, _Attempt] = {}
     for mutant in mutants:
         tests = tests_for(mutant, reach)
         if not tests:
             yield Verdict(mutant.key, "survived")
             continue
-        if not free:
+        while not free:
             yield from _finish(running, free)
         copy = free.pop()
         attempt = _Attempt(mutant, copy, tests)
@@ -94,7 +95,7 @@ def tests_for(mutant: Mutant, reach: Reach) -> dict[str, float]:
     return {
         test: reached[test]
         for test, seconds in zip(order, total, strict=True)
-        if seconds <= MAX_SECONDS or files[test] == twin
+        if seconds - reached[test] < MAX_SECONDS or files[test] == twin
     }
 
 

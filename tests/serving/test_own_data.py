@@ -19,9 +19,11 @@ from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import DataConfig
 from pipeline.data.load import load_test
 from pipeline.nn.model import predict
+from pipeline.serving.inputs import InputSpec
 from pipeline.serving.promotion import promote
 from pipeline.serving.server import Served, application, listen, load_champion
 from pipeline.tracking import queries
+from pipeline.tracking.registry import Champion
 from pipeline.tracking.store import Store
 from tests.sweeps import train_sweep
 
@@ -167,3 +169,17 @@ def test_champion_of_arrays_takes_the_raw_arrays(store: Store, tmp_path: Path, k
     about = client.about()["inputs"]
     bounds = {"from": 0, "to": 255} if kind == "images" else {}
     assert about == {"shape": ["n", *shape], **bounds}
+
+
+class Broken:
+    """A model with a fault."""
+
+    def predict(self, inputs: np.ndarray) -> None:
+        raise ZeroDivisionError("no\nnumber")
+
+
+def test_error_of_the_model_is_one_sentence_with_status_500() -> None:
+    served = Served(Champion("own", "1", "r1"), Broken(), ["no", "yes"], InputSpec((2,)))
+    answer = Client(served).post(json={"inputs": [1, 2]})
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the model failed (ZeroDivisionError: no number)"}
