@@ -135,7 +135,7 @@ def sweep(
     arrays = None
     chosen = found.chosen
     if chosen is not None and chosen.weights is not None and chosen.job is not None:
-        arrays = model_arrays(read_raw(chosen.job.data), chosen.weights)
+        arrays = model_arrays(store, chosen.best.run_id, read_raw(chosen.job.data))
     folder = outputs_dir() / "reports" / folder_name(stamp)
     return SweepResult(found, folder / "report.html", arrays)
 

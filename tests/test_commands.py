@@ -68,7 +68,8 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     ) as file:
         shapes = {name: file[name].shape for name in file}
     H = int(best["params.hidden_size"])
-    assert shapes == {"W1": (64, H), "b1": (H,), "W2": (H, 10), "b2": (10,)}
+    preprocessing = {"mean": (64,), "largest": (), "classes": (10,)}
+    assert shapes == {"W1": (64, H), "b1": (H,), "W2": (H, 10), "b2": (10,), **preprocessing}
     config = yaml.safe_load(
         store.download_artifact(best["run_id"], "config.yaml", tmp_path).read_text()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.nn.model import Params
 from pipeline.tracking.store import Store
 
+PREPROCESSING = ("classes", "mean", "largest", "scale", "columns")
+
 T = TypeVar("T")
 
 
@@ -31,6 +34,19 @@ def load_weights(store: Store, run_id: str) -> Params:
         PipelineError: the artifact is missing or damaged.
     """
     return _read_arrays(store, run_id, "weights.npz", _as_weights)
+
+
+def load_preprocessing(store: Store, run_id: str) -> dict[str, NDArray[Any]] | None:
+    """Load the preprocessing that is stored with the weights of a run.
+
+    Returns:
+        The arrays of `pipeline.data.dataset.preprocessing_arrays`; None: an earlier version of this
+        project has written the weights.
+
+    Raises:
+        PipelineError: the artifact is missing or damaged.
+    """
+    return _read_arrays(store, run_id, "weights.npz", _as_preprocessing)
 
 
 def load_hits(store: Store, run_id: str, num_val: int) -> NDArray[np.bool_]:
@@ -78,6 +94,25 @@ def _read_arrays(store: Store, run_id: str, name: str, read: Callable[[Mapping[s
         except Exception as error:  # zipfile and NumPy raise many types for a damaged header
             reason = " ".join(str(error).split()) or type(error).__name__
             raise AnalysisError(f"{name} of run {run_id} is damaged ({reason})") from error
+
+
+def _as_preprocessing(file: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
+    """Check `classes` (C,), `mean` (D,), and `largest` () or `scale` (D,)."""
+    if "mean" not in file:
+        return None
+    arrays = {key: file[key] for key in PREPROCESSING if key in file}
+    divisor = arrays["largest" if "largest" in arrays else "scale"]
+    mean, classes = arrays["mean"], arrays["classes"]
+    D, C = file["W1"].shape[0], file["b2"].shape[0]
+    if mean.shape != (D,) or classes.shape != (C,) or divisor.shape not in ((), (D,)):
+        raise ValueError(f"mean and classes have shapes {mean.shape} and {classes.shape}")
+    if classes.dtype.kind != "U" or any(array.dtype.kind != "f" for array in (mean, divisor)):
+        raise ValueError("its preprocessing has arrays of wrong types")
+    if not np.isfinite(mean).all() or not (np.isfinite(divisor) & (divisor > 0)).all():
+        raise ValueError("its preprocessing is not finite")
+    if "columns" in arrays:
+        json.loads(str(arrays["columns"]))
+    return arrays
 
 
 def _as_weights(file: Mapping[str, Any]) -> Params:

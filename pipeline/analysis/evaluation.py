@@ -73,6 +73,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
         job = read_config(store, row["run_id"])
         data = _load_data(job, weights, row)
         if test is None and final:
+            _check_test(data, row)
             test = _measure_test(store, row, job, weights)
     except PipelineError as error:
         problem = " ".join(str(error).split())
@@ -116,6 +117,16 @@ def _load_data(job: Job, weights: Params, row: pd.Series[Any]) -> Dataset:
             f"the weights of run {row['run_id']} do not fit the images of {data.name}"
         )
     return data
+
+
+def _check_test(data: Dataset, row: pd.Series[Any]) -> None:
+    """Check that the test split is the one that existed when the run was trained."""
+    expected = row["test_digest"]  # runs of earlier versions have none
+    if isinstance(expected, str) and data.test_digest not in ("", expected):
+        raise AnalysisError(
+            f"the test split of {data.name} has changed since the run (digest {data.test_digest}, "
+            f"not {expected}): restore its files, or train again with tracking.reuse=false"
+        )
 
 
 def _measure_test(

@@ -29,6 +29,7 @@ METRICS = (*BEST, "best_epoch", *CURVES, "test_acc", "num_test")
 PARAMS = (*HYPERPARAMETERS, "data.name")
 SIZES = ("num_train", "num_val", "num_features", "num_classes")
 DATA = ("dataset", "dataset_digest", *SIZES)
+OTHER_TAGS = ("test_digest", "diverged_epoch", "halted_epoch", "error")
 _TRUTH = {"true": True, "false": False}
 _INTEGERS = ["job", *SIZES, "diverged_epoch", "halted_epoch", "best_epoch"]
 NO_RESULT = (Outcome.DIVERGED, Outcome.FAILED)
@@ -47,7 +48,7 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     columns |= {"sweep": "tags.sweep"}
     columns |= {key: f"params.{key}" for key in PARAMS}
     columns |= {key: f"metrics.{key}" for key in METRICS}
-    columns |= {key: f"tags.{key}" for key in (*DATA, "diverged_epoch", "halted_epoch", "error")}
+    columns |= {key: f"tags.{key}" for key in (*DATA, *OTHER_TAGS)}
     jobs = runs.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
     jobs["outcome"] = jobs["outcome"].astype(object).fillna(Outcome.UNFINISHED.value)
     for key in PARAMS:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 ImageShape = tuple[int, int, int]  # (height, width, channels)
 
@@ -36,6 +37,24 @@ class Scaler:
         return standardised.astype(dtype)
 
 
+def preprocessing_arrays(
+    scaler: Scaler, encoder: Encoder | None, classes: Sequence[str], dtype: DTypeLike
+) -> dict[str, NDArray[Any]]:
+    """The preprocessing as arrays, which a registered model applies to raw rows.
+
+    Returns:
+        `classes` (C,), `mean` (D,), `largest` for pixels or else `scale` (D,), and for a table
+        `columns`, the JSON text of its encoder.
+    """
+    if scaler.name == "pixels":
+        arrays = {"mean": scaler.mean.astype(dtype), "largest": np.array(scaler.largest, dtype)}
+    else:
+        arrays = {"mean": scaler.mean, "scale": scaler.scale}
+        if encoder is not None:
+            arrays["columns"] = np.array(encoder.to_json())
+    return {**arrays, "classes": np.array(classes)}
+
+
 class Encoder(Protocol):
     """From the columns of a table to rows of numbers."""
 
@@ -53,7 +72,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The training and validation splits. Only `pipeline.data.load.load_test` reads the test split.
+    """The training and validation splits. Only `pipeline.data.load.load_test` returns test rows.
 
     A row of X that is an image holds channel planes, each plane row by row, which is the order of
     CIFAR-10's binary files. `as_images` folds rows back into images.
@@ -71,6 +90,13 @@ class Dataset:
     features: tuple[str, ...] = ()  # names of the columns of X; (): they have none
     encoder: Encoder | None = None  # None: the dataset is no table
     choices: Mapping[str, str] = field(default_factory=dict)  # parameters of the run
+    test_digest: str = ""  # of the raw test rows; "": there are none, or they cannot be read
+
+    @cached_property
+    def preprocessing(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays that are stored with the weights of each model."""
+        dtype = self.X_train.dtype
+        return preprocessing_arrays(self.scaler, self.encoder, self.classes, dtype)
 
 
 def as_images(rows: NDArray[Any], image_shape: ImageShape) -> NDArray[Any]:

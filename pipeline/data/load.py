@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pipeline.config import DataConfig
 from pipeline.data.dataset import Dataset
 from pipeline.data.kinds import read_raw
-from pipeline.data.preprocessing import digest, fit_scaler, scaled
+from pipeline.data.preprocessing import digest, digest_of_test, fit_scaler, scaled
 
 
 def load(config: DataConfig, dtype: str) -> Dataset:
-    """Load the training and validation splits. No test row is scaled or returned.
+    """Load the training and validation splits. Test rows are hashed, and not scaled or returned.
 
     Raises:
         DataError: the dataset is unknown, missing, unreadable, damaged or unsuitable.
@@ -23,6 +23,7 @@ def load(config: DataConfig, dtype: str) -> Dataset:
     fingerprint, scaler = digest(raw), fit_scaler(raw)
     X_train = scaled(raw.train.rows, scaler, dtype, raw.features)
     y_train = raw.train.labels.astype(np.int64)
+    test_digest = digest_of_test(raw)
     raw = replace(raw, train=raw.val)  # frees the raw training rows before X_val is allocated
     return Dataset(
         name=config.name,
@@ -37,6 +38,7 @@ def load(config: DataConfig, dtype: str) -> Dataset:
         features=raw.features,
         encoder=raw.encoder,
         choices=raw.choices,
+        test_digest=test_digest,
     )
 
 

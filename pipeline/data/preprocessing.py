@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import psutil
 from numpy.typing import NDArray
 
 from pipeline.data.dataset import Scaler
-from pipeline.data.raw import RawDataset, Rows
+from pipeline.data.raw import RawDataset, Rows, Split
 from pipeline.errors import DataError
 
 # These texts enter the digests: a new text would invalidate all saved results.
@@ -111,7 +111,23 @@ def digest(raw: RawDataset) -> str:
     facts: tuple[object, ...] = SCALINGS[raw.scaling], classes, raw.image_shape, raw.largest, shapes
     if raw.train.rows.dtype != np.uint8 or raw.image_shape is None:
         facts += (raw.features, [split.rows.dtype.str for split in splits])
-    sha256 = hashlib.sha256(repr(facts).encode())
+    return _hash(repr(facts), splits)
+
+
+def digest_of_test(raw: RawDataset) -> str:
+    """Return a hexadecimal digest of the raw test split; "" if there is none or it is unreadable.
+
+    It shows whether the split has changed before a model is evaluated on it.
+    """
+    try:
+        test = raw.read_test()
+        return _hash(repr(test.rows.dtype.str), [test])
+    except DataError:
+        return ""
+
+
+def _hash(text: str, splits: Sequence[Split]) -> str:
+    sha256 = hashlib.sha256(text.encode())
     for split in splits:
         for piece in split.rows.pieces():
             sha256.update(np.ascontiguousarray(piece).data)

@@ -8,16 +8,23 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from pipeline.nn.history import Checkpoint
 from pipeline.uris import redact
 
 
-def write_artifacts(folder: Path, values: Mapping[str, Any], result: Checkpoint) -> None:
+def write_artifacts(
+    folder: Path,
+    values: Mapping[str, Any],
+    result: Checkpoint,
+    preprocessing: Mapping[str, NDArray[Any]],
+) -> None:
     """Write the artifacts of a job into a folder.
 
-    - ``config.yaml``: the job's configuration, with interpolations resolved.
-    - ``weights.npz``: W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,) of the best epoch.
+    - ``config.yaml``: the job's configuration, with interpolations resolved except `tracking.uri`.
+    - ``weights.npz``: W1 (D, H), b1 (H,), W2 (H, C) and b2 (C,) of the best epoch, and the
+      preprocessing of the training data (`pipeline.data.dataset.preprocessing_arrays`).
     - ``val_hits.npz``: ``bits``, one bit per validation image, set if these weights predict it
       correctly (packed by `numpy.packbits`).
 
@@ -30,5 +37,6 @@ def write_artifacts(folder: Path, values: Mapping[str, Any], result: Checkpoint)
     (folder / "config.yaml").write_text(redact(text), encoding="utf-8")
     if result.best is not None:
         W1, b1, W2, b2 = (array[0] for array in result.best)
-        np.savez(folder / "weights.npz", W1=W1, b1=b1[0], W2=W2, b2=b2[0])
+        arrays = {"W1": W1, "b1": b1[0], "W2": W2, "b2": b2[0], **preprocessing}
+        np.savez(folder / "weights.npz", allow_pickle=False, **arrays)
         np.savez(folder / "val_hits.npz", bits=result.best_hits)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Job, parse_job
 from pipeline.data.dataset import Dataset
@@ -65,6 +67,7 @@ class JobRun:
         self._model: Model | None = None  # the sizes of its checkpoint
         self._shard = context.shard
         self._choices: dict[str, str] = {}  # of the preprocessing
+        self._preprocessing: Mapping[str, Any] = {}  # arrays
         self._log = JobLog(spec.log)
         try:
             self.job = parse_job(spec.values)
@@ -121,7 +124,7 @@ class JobRun:
         assert self.job is not None
         self.checkpoint_name, self._checkpoints = name, checkpoints
         self._model = Model.of(self.hyperparameters, data)
-        self._choices = dict(data.choices)
+        self._choices, self._preprocessing = dict(data.choices), data.preprocessing
         self._logger.set_dataset(job_metadata.dataset_info(self.job, data))
         self._logger.add_tags(job_metadata.data_tags(self.job, data))
 
@@ -292,6 +295,6 @@ class JobRun:
         """Store the artifacts, and buffer a tag by which a later sweep can check them."""
         result = self._read_result()
         with tempfile.TemporaryDirectory() as folder:
-            write_artifacts(Path(folder), self.spec.values, result)
+            write_artifacts(Path(folder), self.spec.values, result, self._preprocessing)
             self._logger.add_tags({artifacts.TAG: artifacts.manifest(Path(folder))})
             self._logger.log_files(Path(folder))

@@ -63,6 +63,7 @@ def data_tags(job: Job, data: Dataset) -> dict[str, str]:
         "fingerprint": fingerprint(job.hyperparameters, data.digest),
         "dataset": data.name,
         "dataset_digest": data.digest,
+        **({"test_digest": data.test_digest} if data.test_digest else {}),
         **{key: str(value) for key, value in _sizes(data).items()},
     }
 

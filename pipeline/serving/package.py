@@ -8,39 +8,35 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.data.dataset import as_images
+from pipeline.analysis.artifacts import load_preprocessing, load_weights
+from pipeline.data.dataset import as_images, preprocessing_arrays
 from pipeline.data.preprocessing import fit_scaler
 from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
-from pipeline.nn.model import Params
+from pipeline.tracking.store import Store
 
 EXAMPLES = 2  # validation rows in the registered model
 BATCH = 1000  # rows that are predicted at once
 
 
-def model_arrays(raw: RawDataset, weights: Params) -> dict[str, NDArray[Any]]:
+def model_arrays(store: Store, run_id: str, raw: RawDataset) -> dict[str, NDArray[Any]]:
     """The arrays of `model.npz`, which `pipeline.serving.champion` reads.
 
     Args:
-        raw: the dataset on which the model was trained.
-        weights: a population of one model.
+        store: holds the run.
+        run_id: of the model. Its weights file contains the preprocessing, too.
+        raw: the dataset on which the model was trained. A run of an earlier version has no stored
+            preprocessing, which is then computed again.
+
+    Raises:
+        PipelineError: the weights cannot be read.
     """
-    return {
-        **{"W1": weights.W1[0], "b1": weights.b1[0, 0]},
-        **{"W2": weights.W2[0], "b2": weights.b2[0, 0]},
-        **_preprocessing_arrays(raw, weights.W1.dtype),
-        "classes": np.array(raw.classes),
-    }
-
-
-def _preprocessing_arrays(raw: RawDataset, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
-    """Return the preprocessing in the form that `pipeline.serving.champion` reads."""
-    scaler = fit_scaler(raw)
-    if scaler.name == "pixels":
-        return {"mean": scaler.mean.astype(dtype), "largest": np.array(scaler.largest, dtype)}
-    arrays = {"mean": scaler.mean, "scale": scaler.scale}
-    columns = {} if raw.encoder is None else {"columns": np.array(raw.encoder.to_json())}
-    return arrays | columns
+    weights = load_weights(store, run_id)
+    W1, b1, W2, b2 = weights.W1[0], weights.b1[0, 0], weights.W2[0], weights.b2[0, 0]
+    preprocessing = load_preprocessing(store, run_id) or preprocessing_arrays(
+        fit_scaler(raw), raw.encoder, raw.classes, W1.dtype
+    )
+    return {"W1": W1, "b1": b1, "W2": W2, "b2": b2, **preprocessing}
 
 
 def example_of(raw: RawDataset) -> NDArray[Any] | pd.DataFrame:

@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.analysis.artifacts import AnalysisError, load_weights, read_config
+from pipeline.analysis.artifacts import AnalysisError, read_config
 from pipeline.analysis.comparison import compare_runs
 from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import Job
 from pipeline.data.kinds import read_raw
-from pipeline.data.preprocessing import digest
+from pipeline.data.preprocessing import digest, digest_of_test
 from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
 from pipeline.paths import default_tracking_uri
@@ -64,11 +64,12 @@ def promote(
         return champion
     if champion is not None and not force:
         check_better(store, run, candidates, champion)
-    weights, job = load_weights(store, run["run_id"]), read_config(store, run["run_id"])
+    job = read_config(store, run["run_id"])
     raw = read_raw(job.data)
     check_data(run, raw, job)
     text = card(run, job, raw)
-    new = registry.register(name, run["run_id"], model_arrays(raw, weights), example_of(raw), text)
+    arrays = model_arrays(store, run["run_id"], raw)
+    new = registry.register(name, run["run_id"], arrays, example_of(raw), text)
     try:
         check_accuracy(registry.load(new, check_code), raw, run["best_val_acc"])
     except PipelineError:
@@ -84,11 +85,14 @@ def check_data(run: pd.Series[Any], raw: RawDataset, job: Job) -> None:
     Raises:
         AnalysisError: its files have changed.
     """
-    found = digest(raw)
-    if found != run["dataset_digest"]:
+    found, expected, split = digest(raw), run["dataset_digest"], ""
+    if found == expected and isinstance(run["test_digest"], str):
+        found, expected = digest_of_test(raw) or run["test_digest"], run["test_digest"]
+        split = "test "
+    if found != expected:
         raise AnalysisError(
-            f"the files of {job.data.name} have changed since {run['name']} was trained (digest "
-            f"{found}, not {run['dataset_digest']}): restore the files in "
+            f"the {split}files of {job.data.name} have changed since {run['name']} was trained "
+            f"(digest {found}, not {expected}): restore the files in "
             f"{job.data.dir or job.data.file or 'the cache folder'}, or train again"
         )
 

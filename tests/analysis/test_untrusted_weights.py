@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 
-from pipeline.analysis.artifacts import load_weights
+from pipeline.analysis.artifacts import load_preprocessing, load_weights
 from pipeline.errors import PipelineError
 from tests.data.samples import (
     damage,
@@ -40,6 +40,35 @@ def read(content: bytes, folder: Path) -> Any:
     path.write_bytes(content)
     store: Any = SimpleNamespace(download_artifact=lambda *_: path)
     return load_weights(store, "r1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": np.ones(5)},
+        {"mean": np.full(6, np.nan)},
+        {"mean": np.ones(6, int)},
+        {"scale": np.zeros(6)},
+        {"scale": np.ones(5)},
+        {"scale": None},
+        {"classes": np.array(["a"])},
+        {"classes": np.arange(2)},
+        {"columns": np.array("[")},
+        {"columns": np.array("[" * 100_000)},
+    ],
+)
+def test_hostile_preprocessing_is_refused_with_one_sentence(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    good = {"mean": np.ones(6), "scale": np.ones(6), "classes": np.array(["a", "b"])}
+    path = tmp_path / "weights.npz"
+    store: Any = SimpleNamespace(download_artifact=lambda *_: path)
+    path.write_bytes(npz(**weights(**good)))
+    assert set(load_preprocessing(store, "r1") or {}) == set(good)
+    changed = {key: value for key, value in (good | change).items() if value is not None}
+    path.write_bytes(npz(**weights(**changed)))
+    with pytest.raises(PipelineError, match=r"weights\.npz of run r1 is damaged"):
+        load_preprocessing(store, "r1")
 
 
 def lying(shape: str, kind: str = "<f4") -> bytes:

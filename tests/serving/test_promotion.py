@@ -21,6 +21,7 @@ from pipeline.data.kinds import read_raw
 from pipeline.data.load import load_test
 from pipeline.errors import PipelineError
 from pipeline.nn.model import predict
+from pipeline.serving.package import model_arrays
 from pipeline.serving.promotion import check_data, find, main, promote
 from pipeline.tracking import queries
 from pipeline.tracking.registry import Registry
@@ -148,9 +149,29 @@ def test_model_of_changed_data_is_not_promoted(store: Store, ranking: pd.DataFra
 def test_changed_data_are_named_by_their_place(source: dict[str, str], place: str) -> None:
     job = parse_job({**asdict(SMALL), "data": asdict(DIGITS), "tracking": TRACKING})
     job = replace(job, data=DataConfig(name="own", kind="table", **source))
-    run = pd.Series({"dataset_digest": "0" * 32, "name": "H=8"})
+    run = pd.Series({"dataset_digest": "0" * 32, "test_digest": None, "name": "H=8"})
     with pytest.raises(AnalysisError, match=f"restore the files in {place}, or train again"):
         check_data(run, read_raw(DIGITS), job)
+
+
+def test_champion_has_the_stored_preprocessing_or_that_of_the_data(
+    store: Store, ranking: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Weights of earlier versions have no preprocessing in their file."""
+    run_id, raw = ranking["run_id"].iloc[1], read_raw(DIGITS)
+    stored = model_arrays(store, run_id, raw)
+    path = store.download_artifact(run_id, "weights.npz", tmp_path)
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    (tmp_path / "new").mkdir()
+    earlier = {key: arrays[key] for key in ("W1", "b1", "W2", "b2")}
+    changed = arrays | {"mean": arrays["mean"] + 1}
+    for content, shift in ((earlier, 0), (changed, 1), (arrays, 0)):
+        np.savez(tmp_path / "new" / "weights.npz", **content)
+        store.log_artifacts(run_id, tmp_path / "new")
+        found = model_arrays(store, run_id, raw)
+        assert set(found) == set(stored)
+        np.testing.assert_array_equal(found["mean"], stored["mean"] + shift)
 
 
 def test_champion_of_a_deleted_run_is_replaced_only_by_force(
