@@ -59,8 +59,8 @@ def main() -> None:
     began = psutil.Process().create_time()
     phases.seconds["start and imports"] = time.time() - began
     phases.time("store and sweep's run", Session, "start_sweep")
-    phases.time("composing", _core.Composer, "compose")
-    phases.time("folders and logs", _core, "open_job")
+    phases.time("composing", _core.Composer, "values")
+    phases.time("folders and logs", _core.JobOpener, "open")
     phases.time("data", sweep, "load")
     phases.time("data", local, "share_dataset")
     phases.time("training", local, "train_wave")

@@ -13,8 +13,8 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from hydra_plugins.population._compose import Composer
-from hydra_plugins.population._jobs import close_job, open_job, sweep_folder_errors
-from pipeline.composed import job_values, plain_values, task_part, tracking_config
+from hydra_plugins.population._jobs import JobOpener, sweep_folder_errors
+from pipeline.composed import plain_values, tracking_config
 from pipeline.config import Halving, LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
@@ -39,51 +39,45 @@ def launch(
     setup_globals()
     hydra_config = launcher.config.hydra
     configure_log(hydra_config.hydra_logging, hydra_config.verbose)
-    composer = Composer(launcher.hydra_context.config_loader, launcher.config)
-    checked = launcher.composed
-    configs = [
-        checked.pop(key) if (key := tuple(overrides)) in checked else composer.compose(overrides)
-        for overrides in job_overrides
-    ]
+    composer = launcher.composer
+    if composer is None:
+        composer = Composer(launcher.hydra_context.config_loader, launcher.config)
     with one_sentence():
         values = launcher_config(launcher)
         backend = create_backend(values, tracking_config(launcher.config).uri)
         if values.dry_run:
-            jobs = [parse_job(job_values(task_part(config))) for config in configs]
+            jobs = [parse_job(composer.values(overrides)) for overrides in job_overrides]
             print(*dry_run(jobs, backend.resources, values.halving_rule), sep="\n")
             return []
         with backend:
-            return _train(launcher, configs, initial_job_idx, backend, values.halving_rule)
+            opener = JobOpener(composer, launcher.hydra_context, launcher.task_function)
+            numbered = list(enumerate(job_overrides, initial_job_idx))
+            return _train(launcher, opener, numbered, backend, values.halving_rule)
 
 
 def _train(
     launcher: PopulationLauncher,
-    configs: Sequence[DictConfig],
-    initial_job_idx: int,
+    opener: JobOpener,
+    numbered: Sequence[tuple[int, Sequence[str]]],
     backend: Backend,
     halving: Halving | None,
 ) -> list[JobReturn]:
     # Slow starts run in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
-    ahead.submit(backend.warm_up, len(configs))
+    ahead.submit(backend.warm_up, len(numbered))
     ahead.submit(load_libraries)
     ahead.shutdown(wait=False)  # a search launches often, so each launch ends its own thread
-    context, function = launcher.hydra_context, launcher.task_function
     before = job_config()
     try:
         with sweep_folder_errors():
-            jobs = [
-                open_job(config, number, context, function)
-                for number, config in enumerate(configs, initial_job_idx)
-            ]
+            jobs = [opener.open(number, overrides) for number, overrides in numbered]
     finally:
         set_job_config(before)
     with reraise_pending_signal():
         where = run_context(launcher.config, launcher.config.hydra)
-        specs = [spec for spec, _ in jobs]
-        runs = train_jobs(specs, where, backend, halving)
-    for config, (_, job_return), run in zip(configs, jobs, runs, strict=True):
-        close_job(config, job_return, run, context)
+        runs = train_jobs([spec for spec, _ in jobs], where, backend, halving)
+    for (_, job_return), run in zip(jobs, runs, strict=True):
+        opener.close(job_return, run)
     return [job_return for _, job_return in jobs]
 
 

@@ -15,7 +15,7 @@ from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
-from pipeline.composed import job_values, redacted, task_part
+from pipeline.composed import redacted
 from pipeline.config import parse_job
 from pipeline.hydra_compat import BasicSweeper
 from pipeline.search.config import parse_grid
@@ -79,10 +79,9 @@ def check_jobs(sweeper: GridSweeper, arguments: Sequence[str]) -> None:
     all_jobs = _expand(parsed)
     jobs = _different(all_jobs)
     for job in jobs:
-        config = composer.compose(job)
-        parse_job(job_values(task_part(config)))
-        if isinstance(sweeper.launcher, PopulationLauncher):
-            sweeper.launcher.composed[tuple(job)] = config
+        parse_job(composer.values(job))
+    if isinstance(sweeper.launcher, PopulationLauncher):
+        sweeper.launcher.composer = composer
     if len(jobs) < len(all_jobs):
         repeated = len(all_jobs) - len(jobs)
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")

@@ -3,67 +3,106 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from pipeline.composed import job_values, task_part
+from hydra_plugins.population._compose import Composer
+from hydra_plugins.population._folder import FolderWriter
+from pipeline.composed import task_part
 from pipeline.execution.job import JobRun
 from pipeline.execution.spec import JobSpec
-from pipeline.hydra_compat import represent_str, set_job_config
+from pipeline.hydra_compat import set_job_config
 from pipeline.session import job_return_value
 
 
-def open_job(
-    config: DictConfig, number: int, context: HydraContext, task_function: TaskFunction
-) -> tuple[JobSpec, JobReturn]:
-    """Create a job's folder, its .hydra/ and its log, and call `on_job_start`.
+class ComposedJobReturn(JobReturn):
+    """A JobReturn whose configurations are composed when they are read.
 
-    Raises:
-        OSError: the folder cannot be written.
-        CompactHydraException: an interpolation cannot be resolved.
+    A configuration takes about 100 kB. Most sweepers and callbacks read none.
     """
-    set_job_config(config)
+
+    def __init__(self, composer: Composer, overrides: Sequence[str], number: int) -> None:
+        """Describe a job that has been opened."""
+        self._composer, self._lines, self._number = composer, overrides, number
+        super().__init__(overrides=list(overrides), working_dir=str(Path.cwd()))
+
+    @property
+    def hydra_cfg(self) -> DictConfig | None:
+        """The whole configuration of the job."""
+        config = self._composer.compose(self._lines)
+        set_number(config, self._number)
+        return config
+
+    @hydra_cfg.setter
+    def hydra_cfg(self, _: DictConfig | None) -> None:
+        """Do nothing: the initialisation of the dataclass sets None."""
+
+    @property
+    def cfg(self) -> DictConfig | None:
+        """The configuration of the job without Hydra's own node."""
+        config = self.hydra_cfg
+        return None if config is None else task_part(config)
+
+    @cfg.setter
+    def cfg(self, _: DictConfig | None) -> None:
+        """Do nothing: the initialisation of the dataclass sets None."""
+
+
+def set_number(config: DictConfig, number: int) -> Path:
+    """Set the number and the output folder of a job; returns the folder."""
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.job.id = config.hydra.job.num = number
         folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
         config.hydra.runtime.output_dir = str(folder)
-    task_config = task_part(config)
-    job_return = JobReturn(
-        overrides=list(config.hydra.overrides.task),
-        cfg=task_config,
-        hydra_cfg=config,
-        working_dir=str(Path.cwd()),
-        task_name=config.hydra.job.name,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    if config.hydra.output_subdir is not None:
-        saved = folder / config.hydra.output_subdir
-        saved.mkdir(exist_ok=True)
-        _save(task_config, saved / "config.yaml")
-        _save(config.hydra, saved / "hydra.yaml", key="hydra")
-        _save(config.hydra.overrides.task, saved / "overrides.yaml")
-    context.callbacks.on_job_start(config=config, task_function=task_function)
-    return JobSpec(number, job_values(task_config), folder, _job_log(config)), job_return
+    return folder
 
 
-def close_job(
-    config: DictConfig, job_return: JobReturn, run: JobRun, context: HydraContext
-) -> None:
-    """Fill in the job's return value or its error, and call `on_job_end`."""
-    if run.error is None:
-        job_return.status = JobStatus.COMPLETED
-        job_return.return_value = job_return_value(run)
-    else:
-        job_return.status = JobStatus.FAILED
-        job_return.return_value = CompactHydraException(str(run.error))
-    context.callbacks.on_job_end(config=config, job_return=job_return)
+class JobOpener:
+    """Opens and closes the jobs of a sweep."""
+
+    def __init__(
+        self, composer: Composer, context: HydraContext, task_function: TaskFunction
+    ) -> None:
+        """Open jobs that `composer` composes."""
+        self._composer, self._context, self._function = composer, context, task_function
+        self._folders = FolderWriter()
+
+    def open(self, number: int, overrides: Sequence[str]) -> tuple[JobSpec, JobReturn]:
+        """Create a job's folder, its .hydra/ and its log, and call `on_job_start`.
+
+        Raises:
+            OSError: the folder cannot be written.
+            CompactHydraException: an interpolation cannot be resolved.
+        """
+        values = self._composer.values(overrides)
+        config, task = self._composer.compose_shared(overrides)
+        set_job_config(config)
+        folder = set_number(config, number)
+        job_return = ComposedJobReturn(self._composer, overrides, number)
+        job_return.task_name = config.hydra.job.name
+        self._folders.write(folder, config, task)
+        self._context.callbacks.on_job_start(config=config, task_function=self._function)
+        return JobSpec(number, values, folder, _job_log(config)), job_return
+
+    def close(self, job_return: JobReturn, run: JobRun) -> None:
+        """Fill in the job's return value or its error, and call `on_job_end`."""
+        if run.error is None:
+            job_return.status = JobStatus.COMPLETED
+            job_return.return_value = job_return_value(run)
+        else:
+            job_return.status = JobStatus.FAILED
+            job_return.return_value = CompactHydraException(str(run.error))
+        callbacks = self._context.callbacks
+        if any(type(each).on_job_end is not Callback.on_job_end for each in callbacks.callbacks):
+            assert job_return.hydra_cfg is not None
+            callbacks.on_job_end(config=job_return.hydra_cfg, job_return=job_return)
 
 
 @contextmanager
@@ -82,26 +121,6 @@ def sweep_folder_errors() -> Iterator[None]:
             f"the folder of the sweep cannot be written ({error}): free some space there, or set "
             "PIPELINE_OUTPUTS to another folder"
         ) from error
-
-
-class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """Writes OmegaConf's YAML with libyaml, which is faster and breaks long lines differently."""
-
-
-_Dumper.add_representer(str, represent_str)
-
-
-def _save(config: DictConfig, path: Path, key: str | None = None) -> None:
-    """Write a node as OmegaConf.save does, below `key` if one is given."""
-    values = OmegaConf.to_container(config, enum_to_str=True)
-    text = yaml.dump(
-        values if key is None else {key: values},
-        default_flow_style=False,
-        allow_unicode=True,
-        sort_keys=False,
-        Dumper=_Dumper,
-    )
-    path.write_text(text, encoding="utf-8")
 
 
 def _job_log(config: DictConfig) -> logging.Logger:

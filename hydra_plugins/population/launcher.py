@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from hydra_plugins.population._compose import Composer
 
 
 class PopulationLauncher(Launcher):
@@ -33,7 +37,7 @@ class PopulationLauncher(Launcher):
         self.max_memory = max_memory
         self.halving = halving
         self.dry_run = dry_run
-        self.composed: dict[tuple[str, ...], DictConfig] = {}  # by overrides, from the sweeper
+        self.composer: Composer | None = None  # of the sweeper, which has checked the jobs
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

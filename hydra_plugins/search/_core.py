@@ -17,7 +17,7 @@ from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._space import split
-from pipeline.composed import job_values, redacted, task_part
+from pipeline.composed import redacted
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
 from pipeline.hyperparameters import HYPERPARAMETERS
@@ -169,4 +169,4 @@ def _check_jobs(
     composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
     jobs = [first, *({**first, key: v} for key, d in search.space.items() for v in extremes(d))]
     for values in jobs:
-        parse_job(job_values(task_part(composer.compose([*fixed, *as_overrides(values)]))))
+        parse_job(composer.values([*fixed, *as_overrides(values)]))
