@@ -197,8 +197,9 @@ class Session:
         store, sweep = self.store, self.sweep
         if store is None or sweep is None:
             return code
-        sweep = replace(sweep, has_succeeded=code == 0)
         try:
+            # The jobs have added tags to its run.
+            sweep = replace(queries.find_sweep(store, sweep.name), has_succeeded=code == 0)
             cleanup.delete_duplicate_runs(store, sweep)
             if not queries.has_jobs(store, sweep):  # interrupted before its first job
                 store.delete_sweep(sweep)

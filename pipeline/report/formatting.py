@@ -44,7 +44,7 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of shares as +0.3, in percentage points."""
-    return f"{100 * difference:+.1f}"
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -93,7 +93,7 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         yield (
             f"Picking the best of {estimate.num_candidates} inflates its accuracy by about "
             f"{100 * estimate.optimism:.1f} points. The corrected validation accuracy, "
-            f"{percent(estimate.corrected)}, leaves them out (bootstrap of the choice)."
+            f"{percent(estimate.corrected)}, is without this inflation (bootstrap of the choice)."
         )
     if found.epoch_optimism is not None:
         yield (
@@ -133,10 +133,10 @@ def _tests(evidence: Evidence) -> Iterator[str]:
 
 
 def _gap(gap: TestGap) -> str:
-    interval = f"95 % interval {points(gap.low)} to {points(gap.high)} points"
-    difference = (
-        f"The validation accuracy minus the test accuracy is {points(gap.difference)} points"
-    )
+    interval = f"95 % interval of the difference {points(gap.low)} to {points(gap.high)} points"
+    side = "above" if gap.difference >= 0 else "below"
+    size = f"{100 * abs(gap.difference):.1f} points"
+    difference = f"The validation accuracy is {size} {side} the test accuracy"
     if gap.low > 0:
         reason = (
             "This is more than chance: the choice of models and epochs has adapted to the "
@@ -179,7 +179,10 @@ def _importance(evidence: Evidence) -> Iterator[str]:
 
 
 def _shares(found: Importance) -> str:
+    """The largest shares; those that would be printed as 0 are left out."""
+    named = found.shares.head(NAMED)
+    shown = named[named["share"] >= VISIBLE]
     return ", ".join(
         f"{' × '.join(names)} {percent(share)}"
-        for names, share in found.shares.head(NAMED).itertuples(index=False)
+        for names, share in (shown if len(shown) else named[:1]).itertuples(index=False)
     )

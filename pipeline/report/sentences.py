@@ -52,10 +52,11 @@ def _separation(found: SweepAnalysis) -> Iterator[str]:
     confidence = found.evidence.confidence
     others, tied = len(confidence.table) - 1, len(confidence.members) - 1
     if others == 1:
-        what = "cannot be distinguished from it" if tied else "is significantly worse"
+        what = "cannot be distinguished from the best one" if tied else "is significantly worse"
         yield f"The other configuration {what}"
     elif tied:
-        yield f"{tied} of the other {others} configurations cannot be distinguished from it"
+        of = f"{tied} of the other {others} configurations"
+        yield f"{of} cannot be distinguished from the best one"
     else:
         yield f"All other {others} configurations are significantly worse"
 

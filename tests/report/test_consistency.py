@@ -226,9 +226,11 @@ def test_every_table_states_the_same_confidence_set(written: Written) -> None:
     for text in shown:
         assert f"| {' | '.join(map(markdown_text, text))} |" in written.markdown
     others = len(rows) - 1
-    expected = f"{tied} of the other {others} configurations cannot be distinguished from it"
+    expected = (
+        f"{tied} of the other {others} configurations cannot be distinguished from the best one"
+    )
     if others == 1:
-        what = "cannot be distinguished from it" if tied else "is significantly worse"
+        what = "cannot be distinguished from the best one" if tied else "is significantly worse"
         expected = f"The other configuration {what}"
     elif not tied:
         expected = f"All other {others} configurations are significantly worse"

@@ -17,7 +17,7 @@ def test_numbers_are_formatted_for_readers() -> None:
         "2 h 5 min",
     ]
     assert [show(v) for v in (True, False)] == ["true", "false"]
-    assert [points(v) for v in (0.0149, -0.2)] == ["+1.5", "-20.0"]
+    assert [points(v) for v in (0.0149, -0.2, -1e-5)] == ["+1.5", "-20.0", "+0.0"]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)"])

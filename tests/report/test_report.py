@@ -447,7 +447,9 @@ def test_command_prints_the_answer_and_the_path_of_the_report(
     assert not stop.value.code
     printed = capsys.readouterr().out.splitlines()
     assert printed[:4] == list(written.lines[:4])
-    assert printed[3].endswith("of the other 3 configurations cannot be distinguished from it")
+    assert printed[3].endswith(
+        "of the other 3 configurations cannot be distinguished from the best one"
+    )
     assert printed[4] == "6 jobs: 4 finished, 1 diverged, 1 failed"
     assert printed[5].startswith("job 5 failed: hidden_size must be a whole number")
     again = "1 of 6 jobs have no result; to train only these, run the same command again: python"
