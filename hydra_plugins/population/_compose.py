@@ -51,7 +51,7 @@ class Composer:
             ConfigCompositionException: an override does not fit the configuration.
         """
         values, choices = self._split(overrides)
-        config = copy.deepcopy(self._base(choices, overrides))
+        config = copy.deepcopy(self._base(choices))
         self._update(config, values, overrides)
         return config
 
@@ -64,7 +64,7 @@ class Composer:
         values, choices = self._split(overrides)
         key = choices, tuple(override.key_or_group for override in values)
         if key not in self._shared:
-            config = copy.deepcopy(self._base(choices, overrides))
+            config = copy.deepcopy(self._base(choices))
             self._shared[key] = SharedConfig(config, task_part(config))
         shared = self._shared[key]
         apply_overrides(values, shared.task)
@@ -97,9 +97,9 @@ class Composer:
             line for line, o in zip(overrides, parsed, strict=True) if o not in values
         )
 
-    def _base(self, choices: Lines, overrides: Sequence[str]) -> DictConfig:
+    def _base(self, choices: Lines) -> DictConfig:
         if choices not in self._bases:
-            self._bases[choices] = self._loader.load_sweep_config(self._master, list(overrides))
+            self._bases[choices] = self._loader.load_sweep_config(self._master, list(choices))
         return self._bases[choices]
 
     def _update(self, config: DictConfig, values: list[Override], overrides: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ class ComposedJobReturn(JobReturn):
     def __init__(self, composer: Composer, overrides: Sequence[str], number: int) -> None:
         """Describe a job that has been opened."""
         self._composer, self._lines, self._number = composer, overrides, number
-        super().__init__(overrides=list(overrides), working_dir=str(Path.cwd()))
+        super().__init__(working_dir=str(Path.cwd()))
 
     @property
     def hydra_cfg(self) -> DictConfig | None:
@@ -87,6 +87,7 @@ class JobOpener:
         folder = set_number(config, number)
         job_return = ComposedJobReturn(self._composer, overrides, number)
         job_return.task_name = config.hydra.job.name
+        job_return.overrides = list(config.hydra.overrides.task)
         self._folders.write(folder, config, task)
         self._context.callbacks.on_job_start(config=config, task_function=self._function)
         return JobSpec(number, values, folder, _job_log(config)), job_return
