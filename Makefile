@@ -90,7 +90,7 @@ bench-quick: $(SETUP) ## measure the ratios of the targets, in 5 minutes on an i
 simulate: $(SETUP) ## simulate the error rates of the report, for half an hour, into docs/statistics.md
 	$(BIN)/python -m benchmarks.statistics $(ARGS)
 
-torture: $(SETUP) ## kill, corrupt and starve sweeps for 15 minutes, into docs/reliability.md
+torture: $(SETUP) ## kill, corrupt and starve sweeps for 25 minutes, into docs/reliability.md
 	$(BIN)/python -m tests.torture $(ARGS)
 
 mutants: $(SETUP) ## run the tests against a sample of mutants of the code, for an hour

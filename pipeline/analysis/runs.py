@@ -73,6 +73,7 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
 
     The replicates of a configuration stay together, the best one first. A configuration with a
     replicate that diverged or failed comes after all others, as at a rung of successive halving.
+    Of jobs with the same values and the same seed, one counts.
 
     Args:
         jobs: a row per job, with outcome, configuration, best_val_acc, best_val_loss, hidden_size
@@ -86,7 +87,9 @@ def rank(jobs: pd.DataFrame) -> pd.DataFrame:
     for id_, group in finished.groupby(ids[finished.index], sort=False):
         own: list[SelectionKey] = list(keys[group.index])
         first, size = int(group["job"].min()), int(group["hidden_size"].iloc[0])
-        key = (id_ not in incomplete, configuration_key(own, size, first))
+        different = group.drop_duplicates("seed") if "seed" in group else group
+        replicates: list[SelectionKey] = list(keys[different.index])
+        key = (id_ not in incomplete, configuration_key(replicates, size, first))
         order += zip([key] * len(group), own, -group["job"].astype(int), group.index, strict=True)
     order.sort(key=lambda row: row[:3], reverse=True)
     return finished.loc[[row[3] for row in order]]

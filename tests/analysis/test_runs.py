@@ -56,3 +56,11 @@ def test_equal_values_are_one_configuration_whatever_their_text() -> None:
     assert jobs["flip"].tolist() == [False, False, True]
     assert jobs["momentum"].tolist() == [0, 0, 0]  # older runs have the neutral value
     assert jobs["outcome"].tolist() == ["unfinished"] * 3
+
+
+def test_repeated_job_counts_once_in_the_mean_over_seeds() -> None:
+    rows = [(0, 0, 0.9), (0, 0, 0.9), (0, 1, 0.8), (1, 0, 0.86), (1, 1, 0.86)]
+    jobs = pd.DataFrame(rows, columns=["configuration", "seed", "best_val_acc"]).assign(
+        outcome="finished", best_val_loss=0.5, hidden_size=8, job=np.arange(5)
+    )
+    assert rank(jobs)["configuration"].tolist() == [1, 1, 0, 0, 0]

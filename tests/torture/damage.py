@@ -131,5 +131,5 @@ KINDS = [
     Kind("damage", f"{FILES_A_TRIAL} data files in the formats of Fashion-MNIST and CIFAR-10 (and "
          "its archive), each truncated, padded or overwritten at random, compressed or not", "each "
          "file is refused in one printable line with its name, or loads completely, with another "
-         "digest if the training or validation images changed", damage, 48, 4),
+         "digest if the training or validation images changed", damage, 60, 4),
 ]  # fmt: skip

@@ -142,7 +142,7 @@ def _stopped_well(
 KILLS = [
     Kind("kill", "SIGKILL to all processes of a sweep, up to four times; then the same command",
          "the results equal an undisturbed sweep bit for bit; finished runs stay; checkpoints are "
-         "complete", kill_all, 18, 2),
+         "complete", kill_all, 20, 2),
     Kind("orphan", "SIGKILL to the parent process only; then the same command", "its workers end "
          "within 5 s; the results equal an undisturbed sweep", kill_parent, 10, 1),
 ]  # fmt: skip

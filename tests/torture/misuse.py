@@ -98,7 +98,7 @@ def streams(lab: Lab, spot: Spot) -> Outcome:
     if spot.rng.random() < 0.5:
         environment |= {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     command = f'"$0" -m pipeline "$@" {kind}'
-    subprocess.run(
+    done = subprocess.run(
         ["sh", "-c", command, sys.executable, *lab.sweep],
         cwd=spot.folder,
         env=environment,
@@ -106,7 +106,10 @@ def streams(lab: Lab, spot: Spot) -> Outcome:
         check=False,
         timeout=200,
     )
-    return Outcome(kind, [*problems(outputs, lab.reference)], [kind.split()[0]])
+    found = [*problems(outputs, lab.reference)]
+    if found:
+        found.append(f"exit {done.returncode}: {(done.stdout + done.stderr)[-300:]!r}")
+    return Outcome(kind, found, [kind.split()[0]])
 
 
 def containers(lab: Lab, spot: Spot) -> Outcome:
@@ -170,15 +173,15 @@ def changed(lab: Lab, spot: Spot) -> Outcome:
 
 KINDS = [
     Kind("moved", "the outputs of a finished sweep are moved to a folder with odd characters; then "
-         "the same command", "the old folder is not created; no job is trained again", moved, 2, 0),
+         "the same command", "the old folder is not created; no job is trained again", moved, 4, 0),
     Kind("foreign", "a RUNNING run of another program with odd tags is in the store", "the sweep "
-         "and its report are complete", foreign, 4, 0),
+         "and its report are complete", foreign, 6, 0),
     Kind("artifacts", "weights of finished runs are deleted or truncated; then the same command",
-         "exactly these jobs are trained again", artifacts, 3, 0),
+         "exactly these jobs are trained again", artifacts, 5, 0),
     Kind("streams", "standard output or standard error is full, closed or narrow", "the results "
-         "equal an undisturbed sweep", streams, 5, 0),
+         "equal an undisturbed sweep", streams, 10, 0),
     Kind("containers", "two sweeps at once in two PID namespaces that share all folders", "no run "
-         "is KILLED; the results equal an undisturbed sweep", containers, 2, 0),
+         "is KILLED; the results equal an undisturbed sweep", containers, 4, 0),
     Kind("changed", "a value of a data file changes between two commands", "the jobs are trained "
-         "again if the training or validation data changed", changed, 2, 0),
+         "again if the training or validation data changed", changed, 6, 0),
 ]  # fmt: skip

@@ -16,6 +16,14 @@ from pipeline.paths import ROOT
 from tests.torture.lab import Lab
 from tests.torture.trials import Row
 
+KEPT = "<!-- make torture writes the text above and keeps the text below. -->"
+
+
+def write_page(text: str, path: Path) -> None:
+    """Replace the part of the page that this module writes, and keep the rest."""
+    kept = path.read_text(encoding="utf-8").partition(KEPT)[1:]
+    path.write_text(f"{text}\n{''.join(kept)}" if any(kept) else text, encoding="utf-8")
+
 
 def page(lab: Lab, rows: Sequence[tuple[str, Row]], seed: int, seconds: float) -> str:
     """The page as Markdown."""
