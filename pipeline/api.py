@@ -26,14 +26,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.analysis.evaluation import Best
-from pipeline.analysis.result import SweepAnalysis
 from pipeline.analysis.sweep import analyse
 from pipeline.data.kinds import read_raw
 from pipeline.data.prepared import save_arrays
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_write
 from pipeline.paths import default_tracking_uri, outputs_dir
+from pipeline.report.notebook import SweepReport, tables
 from pipeline.report.write import folder_name
 from pipeline.serving.package import model_arrays
 from pipeline.tracking import queries
@@ -44,27 +43,11 @@ HINT = "Set the environment variable HYDRA_FULL_ERROR"  # with which Hydra ends 
 
 
 @dataclass(frozen=True, eq=False)
-class SweepResult:
-    """A finished sweep."""
+class SweepResult(SweepReport):
+    """The report of a finished sweep, and its chosen model."""
 
-    analysis: SweepAnalysis  # the numbers of the report
     report: Path  # report.html
     arrays: Mapping[str, NDArray[Any]] | None  # of the chosen model; None: no model was chosen
-
-    @property
-    def jobs(self) -> pd.DataFrame:
-        """One row per job: its hyperparameters and its metrics, the best model first."""
-        return self.analysis.jobs
-
-    @property
-    def configurations(self) -> pd.DataFrame | None:
-        """One row per configuration, with its confidence interval; None: there is no comparison."""
-        return self.analysis.evidence.configurations if self.analysis.evidence else None
-
-    @property
-    def best(self) -> Best | None:
-        """The chosen model; None: no job has finished."""
-        return self.analysis.chosen.best if self.analysis.chosen else None
 
     def predict(self, X: Any) -> NDArray[np.str_]:
         """Predict the class of each raw row with the chosen model.
@@ -109,7 +92,7 @@ def sweep(
         splits: X_val, y_val, X_test and y_test, if they are not to be split off from X.
 
     Returns:
-        The result, with `best`, `jobs`, `configurations` and `predict`.
+        The report as `pipeline.report.load` returns it, with `best`, `predict` and the DataFrames.
 
     Raises:
         PipelineError: the sweep could not run; the message is its first error.
@@ -137,7 +120,7 @@ def sweep(
     if chosen is not None and chosen.weights is not None and chosen.job is not None:
         arrays = model_arrays(store, chosen.best.run_id, read_raw(chosen.job.data))
     folder = outputs_dir() / "reports" / folder_name(stamp)
-    return SweepResult(found, folder / "report.html", arrays)
+    return SweepResult(**tables(found), report=folder / "report.html", arrays=arrays)
 
 
 def _save(X: Any, y: Any, splits: Mapping[str, Any], folder: Path) -> list[str]:

@@ -66,21 +66,21 @@ class Hyperparameters:
         Field(gt=0, description="factor on the learning rate after each epoch"),
         Traits(0.95, largest_useful=1),
     ]
-    batch_size: Annotated[int, Field(ge=1, description="images per step of SGD"), Traits(100)]
+    batch_size: Annotated[int, Field(ge=1, description="examples per step of SGD"), Traits(100)]
     num_epochs: Annotated[
-        int, Field(ge=1, description="passes over the training images"), Traits(30)
+        int, Field(ge=1, description="passes over the training examples"), Traits(30)
     ]
     weight_std: Annotated[
         float, Field(ge=0, description="standard deviation of the initial weights"), Traits(0.1)
     ]
     seed: Annotated[
         int,
-        Field(ge=0, description="seed of the initial weights and of the order of the images"),
+        Field(ge=0, description="seed of the initial weights and of the order of the examples"),
         Traits(0, has_edge=False),
     ]
     dtype: Annotated[
         Literal["float32", "float64"],
-        Field(description="float32 or float64, the type of weights and images"),
+        Field(description="float32 or float64, the type of weights and features"),
         Traits("float32", has_edge=False),
     ]
     momentum: Annotated[

@@ -21,8 +21,9 @@ def test_arrays_are_swept_and_the_chosen_model_predicts(outputs: Path) -> None:
     X, y = load_wine(return_X_y=True)
     names = np.array(["barolo", "grignolino", "barbera"])[y]
     result = sweep(SMALL, X=X, y=names.tolist(), name="wine")
-    assert list(result.jobs["hidden_size"]) in ([8, 16], [16, 8])
-    assert result.configurations is not None
+    assert list(result.runs["hidden_size"]) in ([8, 16], [16, 8])
+    assert len(result.configurations) == 2
+    assert result.facts["best"]["run_id"] == result.runs["run_id"].iloc[0]
     assert result.best is not None
     assert result.best.values["data.name"] == "wine"
     assert result.best.val_acc > 0.9

@@ -103,7 +103,7 @@ def data(site: Site, lab: Lab, spot: Spot) -> Outcome:
         alone = results(spot.folder / "alone" / "mlflow.db")
         small = replace(site, lab=replace(lab, reference=alone))
         command = small.start(spot, cluster, *SMALL)
-        said = ["holds other images than on the machine of the sweep", "does not exist"]
+        said = ["holds other data than the machine of the sweep", "does not exist"]
         outcome = small.end(spot, command, "one has none, one others", "at the start", *said)
     if site.machines(spot) != 1:
         return replace(outcome, problems=[*outcome.problems, "a worker without data was used"])

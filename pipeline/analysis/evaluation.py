@@ -109,12 +109,13 @@ def _load_data(job: Job, weights: Params, row: pd.Series[Any]) -> Dataset:
     data = load(job.data, job.hyperparameters.dtype)
     if data.digest != row["dataset_digest"]:
         raise AnalysisError(
-            f"the images of {data.name} have changed since the run (digest {data.digest}, not "
-            f"{row['dataset_digest']}): restore the files in {job.data.dir or 'the cache'}"
+            f"the data of {data.name} have changed since the run (digest {data.digest}, not "
+            f"{row['dataset_digest']}): restore "
+            f"{job.data.file or job.data.dir or 'the files in the cache folder'}"
         )
     if weights.W1.shape[1] != data.X_train.shape[1] or weights.W2.shape[2] != len(data.classes):
         raise AnalysisError(
-            f"the weights of run {row['run_id']} do not fit the images of {data.name}"
+            f"the weights of run {row['run_id']} do not fit the data of {data.name}"
         )
     return data
 

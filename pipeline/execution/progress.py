@@ -37,7 +37,7 @@ class Progress:
                 "bar_format": "{percentage:.0f} % trained, {desc}, {rate_fmt}, {remaining} left",
             }
         self._bar = tqdm(
-            total=images, unit=" images", unit_scale=True, smoothing=0, leave=False, **options
+            total=images, unit=" examples", unit_scale=True, smoothing=0, leave=False, **options
         )
         self._best = ""  # the best score so far and the name of its run
         self._update_description()

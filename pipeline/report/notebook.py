@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.analysis.evaluation import Best
+from pipeline.analysis.result import SweepAnalysis
 from pipeline.analysis.sweep import analyse
 from pipeline.paths import default_tracking_uri
 from pipeline.report.facts import to_dict
@@ -14,7 +16,7 @@ from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SweepReport:
     """The report of a sweep."""
 
@@ -24,18 +26,24 @@ class SweepReport:
     marginals: pd.DataFrame  # name, value, mean accuracy, and its interval if there are replicates
     curves: dict[str, pd.DataFrame]  # run ID → metrics by epoch, for the runs that the report shows
     facts: dict[str, Any]  # the contents of report.json
+    best: Best | None  # the chosen model; None: no job has finished
 
 
 def load_report(sweep: str | None = None, tracking_uri: str | None = None) -> SweepReport:
     """See `pipeline.report.load`."""
     store = Store.open_existing(tracking_uri or default_tracking_uri())
-    found = analyse(store, queries.find_sweep(store, sweep))
+    return SweepReport(**tables(analyse(store, queries.find_sweep(store, sweep))))
+
+
+def tables(found: SweepAnalysis) -> dict[str, Any]:
+    """The fields of a `SweepReport`."""
     evidence = found.evidence
-    return SweepReport(
-        runs=found.jobs,
-        configurations=evidence.configurations if evidence else pd.DataFrame(),
-        importance=evidence.importance.shares if evidence else pd.DataFrame(),
-        marginals=evidence.importance.marginals if evidence else pd.DataFrame(),
-        curves={curve.run["run_id"]: curve.metrics for curve in found.curves},
-        facts=to_dict(found, None),
-    )
+    return {
+        "runs": found.jobs,
+        "configurations": evidence.configurations if evidence else pd.DataFrame(),
+        "importance": evidence.importance.shares if evidence else pd.DataFrame(),
+        "marginals": evidence.importance.marginals if evidence else pd.DataFrame(),
+        "curves": {curve.run["run_id"]: curve.metrics for curve in found.curves},
+        "facts": to_dict(found, None),
+        "best": found.chosen.best if found.chosen else None,
+    }

@@ -10,7 +10,7 @@ from pipeline.report.formatting import one_line, percent, show
 from pipeline.report.labels import shown_names, symbol
 from pipeline.selection import SelectBy
 
-LISTED = 5  # failed jobs that are named one by one
+LISTED = 5  # different errors that are listed
 RULES: Mapping[SelectBy, tuple[str, str]] = {  # the metric of the choice, and the one of ties
     "val_acc": ("highest validation accuracy", "lower validation loss"),
     "val_loss": ("lowest validation loss", "higher validation accuracy"),
@@ -117,10 +117,13 @@ def no_choice(found: SweepAnalysis) -> str:
 def missing_results(found: SweepAnalysis) -> Iterator[str]:
     """The jobs without a result, the reasons, and the command that trains only these."""
     failed = found.jobs[found.jobs["outcome"] == Outcome.FAILED]
-    for name, error in failed[["name", "error"]].head(LISTED).itertuples(index=False):
-        yield f"{name} failed: {one_line(error)}"
-    if len(failed) > LISTED:
-        yield f"… and {len(failed) - LISTED} more failed"
+    errors = failed.assign(error=failed["error"].map(one_line)).groupby("error", sort=False)["name"]
+    for number, (error, names) in enumerate(errors):
+        if number < LISTED:
+            yield f"{names.iloc[0] if len(names) == 1 else f'{len(names)} jobs'} failed: {error}"
+    if errors.ngroups > LISTED:
+        shown = sum(len(names) for _, (_, names) in zip(range(LISTED), errors, strict=False))
+        yield f"… and {len(failed) - shown} more failed"
     count = found.counts[Outcome.FAILED] + found.counts[Outcome.UNFINISHED] + found.not_started
     if count:
         yield (

@@ -157,7 +157,7 @@ def test_without_the_extra_one_sentence_says_what_to_install() -> None:
         ({"environment": {"NumPy": "1.0"}}, "its NumPy is .*, not 1.0: install the same"),
         ({"environment": {"pipeline/": "0"}}, "start it again from the same checkout"),
         ({"environment": {"NumPy's kernels": "0"}}, "set NPY_DISABLE_CPU_FEATURES"),
-        ({"digest": "0"}, "its copy of digits holds other images"),
+        ({"digest": "0"}, "its copy of digits holds other data"),
         ({"data": DataConfig("cifar10", "/nowhere", None, {})}, "/nowhere"),
         ({"tracking_uri": URI}, "the MLflow store at tracking.uri=.* cannot be opened"),
     ],

@@ -19,7 +19,7 @@ from pipeline.outcomes import Outcome
 from tests.conftest import job, train
 
 
-def test_plain_lines_count_jobs_and_images(
+def test_plain_lines_count_jobs_and_examples(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
@@ -30,7 +30,7 @@ def test_plain_lines_count_jobs_and_images(
         bar.add_images(1000)
         bar.close()
     assert "50 % trained, 1 of 3 jobs finished, 1 diverged" in caplog.messages[-1]
-    assert "images/s" in caplog.messages[-1]
+    assert "examples/s" in caplog.messages[-1]
 
 
 def test_lines_name_the_best_model_that_can_still_be_chosen(
@@ -83,8 +83,8 @@ def test_the_rate_is_the_mean_since_the_start(
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     with caplog.at_level(logging.INFO, "pipeline"):
         bar = Progress(jobs=1, images=10_000)
-        for images in (1000, 5000):  # 100 images/s, then 500
+        for images in (1000, 5000):  # 100 examples/s, then 500
             now[0] += 10
             bar.add_images(images)
         bar.close()
-    assert "300 images/s" in caplog.messages[-1]
+    assert "300 examples/s" in caplog.messages[-1]

@@ -58,9 +58,11 @@ def split_frame(frame: pd.DataFrame, config: DataConfig, source: str) -> RawData
         raise DataError("data.scaling=pixels is for images: use data.scaling=standard for a table")
     for key, name in (("target", config.target), ("group", config.group)):
         if name is not None and name not in frame:
-            raise DataError(f"data.{key}={name} is not a column of {where}")
+            raise DataError(f"data.{key}={name} is not a column of {where}: choose one of these")
     if unknown := [name for name in config.exclude if name not in frame]:
-        raise DataError(f"data.exclude names {', '.join(unknown)}, not a column of {where}")
+        raise DataError(
+            f"data.exclude names {', '.join(unknown)}, not a column of {where}: remove it"
+        )
     names = {config.target, config.group, *config.exclude}
     features = frame[[name for name in frame.columns if name not in names]]
     if not len(features.columns):

@@ -73,14 +73,17 @@ def _reason_unfit(task: Task) -> str:
         return str(error)
     if digest != task.digest:
         return (
-            f"{_location(job.data)} holds other images than the machine of the sweep: "
+            f"{_location(job.data)} holds other data than the machine of the sweep: "
             "copy the same files there"
         )
     return ""
 
 
 def _location(data: DataConfig) -> str:
-    return f"data.dir={data.dir}" if data.dir else f"its copy of {data.name}"
+    for key, value in (("file", data.file), ("dir", data.dir)):
+        if value:
+            return f"data.{key}={value}"
+    return f"its copy of {data.name}"
 
 
 def _train(task: Task, memory: int | None) -> ShardResult:
