@@ -2,6 +2,7 @@
 
 Each verdict is appended to outputs/mutants.jsonl; the same command resumes after an interruption.
 `equivalent.json` lists mutants that do not change the behaviour, with the reason; they are not run.
+The section "Mutation testing" of CONTRIBUTING.md has the results.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def _summary(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> list[str]:
     lines += ["", "| package | mutants | equivalent | killed | survived | detected |"]
     lines.append("|---|---|---|---|---|---|")
     for source, count in counts.items():
+        if not count:
+            continue
         detectable = count["killed"] + count["survived"]
         share = f"{count['killed'] / detectable:.0%}" if detectable else "–"
         cells = (source, count.total(), count["equivalent"], count["killed"], count["survived"])

@@ -56,7 +56,7 @@ class Reach:
         Args:
             path: the file of the measurements.
             root: the checkout, which is never mutated.
-            copy: a copy of it, in which the tests run.
+            copy: the copy in which the tests run.
         """
         self._root = root
         files: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -71,33 +71,39 @@ class Reach:
     def tests(self, path: str, line: int) -> dict[str, float]:
         """The tests that execute a statement, the cheapest files first, with their seconds.
 
-        For a statement outside functions, which is executed at import, these are all tests that
-        execute any function of the package.
+        If no test is known, these are all tests that execute any function of the package. So it is
+        for a statement outside functions, which is executed at import, and for one that has changed
+        since the tests were measured.
         """
         source = (self._root / path).read_text(encoding="utf-8")
         statement = _statement(ast.parse(source), line)
+        if statement is not None:
+            texts = source.splitlines()[statement[0] - 1 : statement[1]]
+            found = self._executing(path, {text.strip() for text in texts})
+            if found:
+                return found
+        return self._executing(str(Path(path).parent), None)
+
+    def _executing(self, path: str, texts: set[str] | None) -> dict[str, float]:
+        """The tests that execute lines with these texts; None: any line of any file in a folder."""
         chosen = []
         for name, measured in self._files.items():
-            if statement is None:
-                executed = [
-                    lines
-                    for other, lines in measured["lines"].items()
-                    if Path(other).parent == Path(path).parent
-                ]
-                tests = {test for lines in executed for found in lines.values() for test in found}
-            else:
-                texts = source.splitlines()[statement[0] - 1 : statement[1]]
-                lines = measured["lines"].get(path, {})
-                tests = {test for text in texts for test in lines.get(text.strip(), ())}
+            tests = {
+                test
+                for source, lines in measured["lines"].items()
+                if path == (source if texts is not None else str(Path(source).parent))
+                for text, found in lines.items()
+                if texts is None or text in texts
+                for test in found
+            }
             if name in tests:  # a fixture executes it
                 tests |= set(measured["seconds"])
             seconds = {test: measured["seconds"][test] for test in tests - {name}}
-            seconds = dict(sorted(seconds.items(), key=lambda item: item[1]))
             if seconds:
                 cost = sum(seconds.values()) + measured["seconds"].get(name, 0.0)
-                chosen.append((cost, seconds))
+                chosen.append((cost, sorted(seconds.items(), key=lambda item: item[1])))
         chosen.sort(key=lambda pair: pair[0])
-        return {test: s for _, seconds in chosen for test, s in seconds.items()}
+        return {test: seconds for _, found in chosen for test, seconds in found}
 
 
 def _test_files(checkout: Path) -> list[str]:

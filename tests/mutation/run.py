@@ -28,7 +28,7 @@ GRACE = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the tests say about a mutant."""
+    """The result of testing a mutant."""
 
     mutant: str  # its key
     result: str  # "killed", "timeout" (counts as killed) or "survived"
@@ -81,8 +81,8 @@ def judge(mutants: Iterable[Mutant], copies: Sequence[Path], reach: Reach) -> It
 def tests_for(mutant: Mutant, reach: Reach) -> dict[str, float]:
     """The tests that execute a mutated line, in the order in which they run, with their seconds.
 
-    Tests of less than `QUICK_SECONDS` come first, then those in the test file of the same name. The
-    tests of a file stay together, because they share fixtures.
+    Tests of less than `QUICK_SECONDS` come first, and among them the tests in the file of the same
+    name. The tests of a file stay together, because they share fixtures.
     """
     reached = reach.tests(mutant.path, mutant.line)
     parts = Path(mutant.path).parts
@@ -109,7 +109,7 @@ class _Attempt:
         self._original = target.read_bytes()
         self._times = (target.stat().st_atime_ns, target.stat().st_mtime_ns)
         target.write_text(mutant.code, encoding="utf-8")
-        os.utime(target, (0, 0))  # another time than that of the byte code, which is then ignored
+        os.utime(target, (0, 0))  # Python ignores the byte code of a file with another time
         self.run = Run(list(tests), copy)
 
     @property

@@ -288,10 +288,14 @@ def test_store_and_report_describe_the_search(swept: tuple[Path, str]) -> None:
 
 
 def test_search_works_with_another_launcher_and_sampler(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    folder.mkdir()  # a folder that exists is used
     wanted = ["hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=qmc", "num_epochs=1"]
+    wanted += [f"hydra.sweep.dir={folder}"]
     done = command(tmp_path / "out", SMALL[0], *wanted, *NUMBERS, "hydra/launcher=basic")
     said = done.communicate()[0]
     assert done.returncode == 0, said
+    assert (folder / "optimization_results.yaml").exists()
     assert len(report_of(tmp_path / "out")["runs"]) == 2
 
 

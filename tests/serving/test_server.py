@@ -23,6 +23,7 @@ SHAPE = (8, 8, 1)
 def test_served_predictions_are_those_of_the_registered_model(
     server: Server, model: Any, images: np.ndarray
 ) -> None:
+    assert f"digits version 1: http://127.0.0.1:{server.port}\n" in server.log.read_text()
     offline = model.predict(images)
     answer = server.post(images.tolist())
     assert answer.status_code == 200
@@ -143,6 +144,7 @@ def test_host_is_checked_on_ipv6_too(model: Any, store: Store, tmp_path: Path) -
     arguments = ("--name", "digits", "--tracking-uri", store.uri)
     with serving(*arguments, log=tmp_path / "log", host="::1") as started:
         assert requests.get(started.url, timeout=30).status_code == 200
+        assert f"http://[::1]:{started.port}\n" in (tmp_path / "log").read_text()
         foreign = requests.get(started.url, headers={"Host": "example.org"}, timeout=30)
         assert foreign.status_code == 400
 
