@@ -63,6 +63,7 @@ lint: $(SETUP) ## check format, style, types and the layers of imports
 schema: $(SETUP) ## write conf/schema.json, with which editors check conf/*.yaml, and docs/reference.md
 	$(BIN)/python -m pipeline.schema
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/report_fields.py
 
 wheel: $(SETUP) ## build the wheel and the source archive in dist/
 	$(BIN)/python -m hatchling build

@@ -18,6 +18,14 @@ def test_reference_lists_the_current_configuration() -> None:
     assert (ROOT / "docs" / "reference.md").read_text() == text, "run make schema"
 
 
+def test_every_field_of_the_report_is_described() -> None:
+    text = runpy.run_path(str(ROOT / "docs" / "report_fields.py"))["text"]()
+    assert (ROOT / "docs" / "report-fields.md").read_text() == text, "run make schema"
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) > 100
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_images_of_a_page_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())

@@ -95,12 +95,16 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
             f"{100 * estimate.optimism:.1f} points. The corrected validation accuracy, "
             f"{percent(estimate.corrected)}, is without this inflation (bootstrap of the choice)."
         )
+    exceeds = ""
     if found.epoch_optimism is not None:
-        yield (
-            "The best epoch of each model is chosen on the same validation examples. For the best "
-            f"model it exceeds the epochs around it by {100 * found.epoch_optimism:.1f} points. "
-            "The estimates do not correct this."
+        exceeds = (
+            "For the best model it exceeds the epochs around it by "
+            f"{100 * found.epoch_optimism:.1f} points. "
         )
+    yield (
+        "The best epoch of each model is chosen on the same validation examples. "
+        f"{exceeds}The estimates do not correct this."
+    )
     if found.test_gap is not None:
         yield _gap(found.test_gap)
 
