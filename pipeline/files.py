@@ -1,20 +1,24 @@
-"""Atomic writes and file locks."""
+"""Atomic writes, temporary folders and file locks."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.process import temporary_name
+from pipeline.process import is_abandoned, temporary_name, this_process
 
 NOTICE_SECONDS = 5  # of waiting for a lock before a warning
 LOCK_SECONDS = 60  # of waiting for a lock before an error
+MAX_AGE = 7 * 24 * 3600  # seconds after which a temporary file of an unknown process is deleted
 
 log = logging.getLogger("pipeline")
 
@@ -36,6 +40,32 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Create a folder in `parent`, and remove it at the end of the block.
+
+    If the process is killed, `delete_abandoned` removes the folder.
+
+    Raises:
+        OSError: the folder cannot be created.
+    """
+    suffix = f".{this_process()}.tmp"
+    with tempfile.TemporaryDirectory(prefix=".", suffix=suffix, dir=parent) as folder:
+        yield Path(folder)
+
+
+def delete_abandoned(parent: Path) -> None:
+    """Delete the temporary files and folders of processes that were killed."""
+    for path in parent.glob("*.tmp"):
+        with suppress(OSError):  # another process may have deleted it
+            if not is_abandoned(path) and time.time() - path.lstat().st_mtime < MAX_AGE:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ is alive stays unknown.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 from functools import cache
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import psutil
 
+INITIAL_NAMESPACE = "4026531836"  # the PID namespace of every Linux machine outside containers
 CLOCK_SECONDS = 10  # by which a correction of the clock may move the start time of a process
 
 
@@ -76,6 +78,22 @@ def pid_namespace() -> str:
         return re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
     except OSError:
         return "0"
+
+
+@cache
+def machine_id() -> str:
+    """Identifies a machine, also after it has started again; "" in a container.
+
+    A container may have the machine ID of its image, which other machines have, too.
+    """
+    if pid_namespace() != INITIAL_NAMESPACE:
+        return ""
+    try:
+        text = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    # The ID itself is confidential, see machine-id(5).
+    return hashlib.sha256(f"pipeline {text}".encode()).hexdigest()[:16] if text else ""
 
 
 def temporary_name(path: Path) -> Path:

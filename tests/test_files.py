@@ -54,6 +54,21 @@ def test_failed_write_keeps_the_earlier_file_and_no_temporary_one(tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_temporary_folder_of_a_killed_process_is_deleted(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys; from pipeline.files import temporary_folder\n"
+        "with temporary_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'file').touch()\n"
+        "    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    (left,) = tmp_path.iterdir()
+    with files.temporary_folder(tmp_path) as own:
+        files.delete_abandoned(tmp_path)
+        assert own.exists() and not left.exists()
+    assert not list(tmp_path.iterdir())
+
+
 def test_lock_excludes_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "NOTICE_SECONDS", 0.01)
     monkeypatch.setattr(files, "LOCK_SECONDS", 0.02)

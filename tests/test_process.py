@@ -48,15 +48,20 @@ def test_the_temporary_file_of_a_live_process_is_not_abandoned(tmp_path: Path) -
         ({}, False),
         ({"pid": str(2**22)}, True),
         ({"pid": str(2**22), "pid_namespace": "1"}, False),
-        ({"pid": str(2**22), "boot_id": "other"}, False),
+        ({"boot_id": "other"}, True),  # the machine has started again
+        ({"boot_id": "other", "machine_id": "other"}, False),
+        ({"boot_id": "other", "machine_id": ""}, False),  # a container
+        ({"boot_id": "other", "host": "another machine"}, False),
         ({"pid_namespace": "1", "heartbeat": "1700000000"}, True),
         ({"host": "another machine", "heartbeat": "1700000000"}, True),
     ],
 )
-def test_a_run_of_another_container_ends_only_after_its_heartbeat_has_stopped(
-    change: dict[str, str], dead: bool
+def test_a_run_ends_if_its_machine_has_restarted_or_its_heartbeat_has_stopped(
+    change: dict[str, str], dead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(provenance, "machine_id", lambda: "this machine")
     tags = {**provenance.provenance(), "heartbeat": f"{time.time():.0f}"}
+    tags["machine_id"] = "this machine"
     assert provenance.is_dead(tags | change) is dead
 
 

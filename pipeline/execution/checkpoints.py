@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.execution.checkpoint_file import Model, as_arrays, read_checkpoint
-from pipeline.files import atomic_write
+from pipeline.files import atomic_write, delete_abandoned
 from pipeline.nn.history import Checkpoint
-from pipeline.process import is_abandoned, this_process
-
-MAX_AGE = 7 * 24 * 3600  # seconds after which a temporary file of an unknown process is deleted
+from pipeline.process import this_process
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,4 @@ class Checkpoints:
 
     def delete_abandoned(self) -> None:
         """Delete the temporary files of processes that were killed."""
-        for path in self.folder.glob("*.tmp"):
-            with suppress(OSError):  # another process may have deleted it
-                if is_abandoned(path) or time.time() - path.stat().st_mtime > MAX_AGE:
-                    path.unlink()
+        delete_abandoned(self.folder)

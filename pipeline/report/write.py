@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.analysis.evaluation import Best
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.analysis.sweep import analyse, compare_sweeps
 from pipeline.errors import PipelineError
+from pipeline.files import delete_abandoned, temporary_folder
 from pipeline.report import notes, sentences
 from pipeline.report.comparison import verdict
 from pipeline.report.drawings import Drawings, draw
@@ -136,15 +136,16 @@ def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str | 
     Each file is replaced as a whole, so a reader never sees a partial file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
-        staged = Path(temporary, "report")
+    delete_abandoned(folder.parent)
+    with temporary_folder(folder.parent) as temporary:
+        staged = temporary / "report"
         staged.mkdir()
         for name, text in files.items():
             (staged / name).write_text(text, encoding="utf-8")
         if run_id is not None:
-            store.log_artifacts(run_id, Path(temporary))
+            store.log_artifacts(run_id, temporary)
         for name in files:
             (staged / name).replace(folder / name)
-        link = Path(temporary, "latest")
+        link = temporary / "latest"
         link.symlink_to(folder.name)
         link.replace(folder.parent / "latest")

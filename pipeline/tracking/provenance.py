@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from pipeline import process
 from pipeline.paths import IN_CHECKOUT, ROOT
-from pipeline.process import ProcessIdentity, boot_id, pid_namespace, this_process
+from pipeline.process import ProcessIdentity, boot_id, machine_id, pid_namespace, this_process
 
 HEARTBEAT_SECONDS = 60  # between two heartbeats of a sweep
 SILENCE_SECONDS = 3600  # without a heartbeat, after which a process on another machine is dead
@@ -27,7 +27,8 @@ def provenance() -> Mapping[str, str]:
     boot, namespace, pid, started = this_process()
     tags |= {"boot_id": boot, "pid_namespace": namespace, "pid": pid, "pid_started": started}
     tags |= {"mlflow.source.name": "pipeline", "mlflow.source.type": "LOCAL"}
-    commit = _commit()
+    commit, machine = _commit(), machine_id()
+    tags |= {"machine_id": machine} if machine else {}
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
@@ -51,12 +52,17 @@ def is_dead(tags: Mapping[str, str]) -> bool:
     """Whether the process that created a run is dead; False if that is unknown.
 
     A process of this machine, boot and PID namespace is identified by its number and its start
-    time. Any other process is dead if its last heartbeat is more than `SILENCE_SECONDS` ago.
+    time. A process of this machine is dead if the machine has started again since then. Any other
+    process is dead if its last heartbeat is more than `SILENCE_SECONDS` ago.
 
     Args:
         tags: of the run, which any program may have written. Runs of earlier versions have neither
             boot ID nor PID namespace.
     """
+    machine = {"machine_id": machine_id(), "host": platform.node()}
+    is_here = machine_id() != "" and all(tags.get(key) == value for key, value in machine.items())
+    if is_here and tags.get("boot_id", boot_id()) != boot_id():
+        return True
     here = {"boot_id": boot_id(), "pid_namespace": pid_namespace()}
     near = all(tags.get(key, value) == value for key, value in here.items())
     if tags.get("host") != platform.node() or not near:
