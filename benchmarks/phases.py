@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from hydra.core.plugins import Plugins
 
-STORE_CALLS = ("start_run", "log", "log_artifacts", "end_run", "flush_to_disk")
+STORE_CALLS = ("start_run", "log", "end_run", "flush_to_disk")
 
 
 class Phases:
@@ -51,6 +51,7 @@ def main() -> None:
     from pipeline import __main__ as app
     from pipeline.execution import local
     from pipeline.execution import run as sweep
+    from pipeline.execution.job import JobRun
     from pipeline.report import write
     from pipeline.session import Session
     from pipeline.tracking.store import Store
@@ -66,6 +67,7 @@ def main() -> None:
     phases.time("training", local, "train_wave")
     for name in STORE_CALLS:
         phases.time("tracking", Store, name)
+    phases.time("tracking", JobRun, "_log_artifacts")
     phases.time("report", write, "write_report")
     try:
         app.main()

@@ -16,7 +16,6 @@ from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.job_log import JobLog
 from pipeline.execution.job_state import TRANSITIONS, JobState
 from pipeline.execution.spec import JobResult, JobSpec, RunContext
-from pipeline.files import temporary_folder
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Checkpoint, Row
 from pipeline.outcomes import Outcome
@@ -294,7 +293,6 @@ class JobRun:
         """Store the artifacts, and buffer a tag by which a later sweep can check them."""
         result = self._read_result()
         assert self._checkpoints is not None
-        with temporary_folder(self._checkpoints.folder) as folder:
+        with self._logger.artifact_folder(self._checkpoints.folder) as folder:
             write_artifacts(folder, self.spec.values, result, self._preprocessing)
             self._logger.add_tags({artifacts.TAG: artifacts.manifest(folder)})
-            self._logger.log_files(folder)

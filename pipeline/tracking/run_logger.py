@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,14 @@ class RunLogger:
         self._store.log(self.run_id, *buffered, dataset=self._dataset, status=status)
         self._points, self._params, self._tags, self._dataset = [], {}, {}, None
 
-    def log_files(self, folder: Path) -> None:
-        """Store the files of a folder as artifacts of the run.
+    def artifact_folder(self, parent: Path) -> AbstractContextManager[Path]:
+        """A folder whose files become artifacts of the run at the end of the `with` block.
+
+        Args:
+            parent: gets a temporary folder if the artifacts are not on this machine.
 
         Raises:
             TrackingError: the store cannot be reached.
+            OSError: the folder cannot be created.
         """
-        self._store.log_artifacts(self.run_id, folder)
+        return self._store.artifact_folder(self.run_id, parent)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from pipeline.files import temporary_folder
 from pipeline.shutdown import defer_signals
 from pipeline.tracking import locations, mlflow_compat, sqlite
 from pipeline.tracking.entities import SOURCE, DatasetInfo, Point, Sweep
@@ -208,6 +211,32 @@ class Store:
     def log_artifacts(self, run_id: str, folder: Path) -> None:
         """Store the files of a folder as artifacts of a run."""
         mlflow_compat.upload(folder, self.artifact_uri(run_id), self.uri)
+
+    @contextmanager
+    def artifact_folder(self, run_id: str, parent: Path) -> Iterator[Path]:
+        """A folder whose files become artifacts of a run at the end of the `with` block.
+
+        Args:
+            run_id: of the run.
+            parent: gets a temporary folder if the artifacts are not on this machine.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+            OSError: the folder cannot be created.
+        """
+        own = self.local_artifacts(run_id)
+        if own is not None:
+            own.mkdir(parents=True, exist_ok=True)
+            yield own
+        else:
+            with temporary_folder(parent) as folder:
+                yield folder
+                self.log_artifacts(run_id, folder)
+
+    def local_artifacts(self, run_id: str) -> Path | None:
+        """The folder of a run's artifacts; None if they are not on this machine."""
+        parts = urlsplit(self.artifact_uri(run_id))
+        return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
     def download_artifact(self, run_id: str, name: str, folder: Path) -> Path:
         """Copy an artifact of a run into a folder; returns the path of the copy.

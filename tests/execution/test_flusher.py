@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,15 +112,30 @@ def test_results_are_durable_before_their_checkpoint_is_deleted(
         monkeypatch.setattr(owner, name, recorded)
 
     record(Store, "log")
-    record(Store, "log_artifacts")
+    record(Store, "artifact_folder")
     record(artifacts, "_fsync")
     record(Store, "flush_to_disk")
     record(Checkpoints, "delete")
     train([job(0, tmp_path, hyper(num_epochs=1))], place)
     last = {name: len(events) - 1 - events[::-1].index(name) for name in events}
-    steps = ["log_artifacts", "log", "_fsync", "flush_to_disk", "delete"]
+    steps = ["artifact_folder", "log", "_fsync", "flush_to_disk", "delete"]
     assert sorted(last, key=lambda name: last[name]) == steps
     assert events.count("_fsync") == 5  # three files, their folder, and the folder of the run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sync() waits for the disk on Linux only")
+def test_the_artifacts_of_many_jobs_are_flushed_at_once(
+    place: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    delete = Checkpoints.delete
+    monkeypatch.setattr(artifacts, "FSYNC_FOLDERS", 1)
+    monkeypatch.setattr("os.sync", lambda: events.append("sync"))
+    monkeypatch.setattr(
+        Checkpoints, "delete", lambda *given: (events.append("delete"), delete(*given))
+    )
+    train([job(i, tmp_path / str(i), replace(SMALL, seed=i)) for i in range(2)], place)
+    assert events.index("sync") < events.index("delete")
 
 
 def test_writing_is_retried_for_a_minute_and_then_given_up(

@@ -27,7 +27,7 @@ def test_artifacts_are_complete_if_size_and_checksum_are_equal(
     file.write_bytes(b"weights")
     tag = artifacts.manifest(tmp_path)
     store.log_artifacts(run_id, tmp_path)
-    folder = artifacts._local_folder(store, run_id)
+    folder = store.local_artifacts(run_id)
     assert folder is not None
     if content is None:
         (folder / "weights.npz").unlink()
