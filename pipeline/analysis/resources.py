@@ -19,7 +19,7 @@ EPOCHS = {  # the column with the number of trained epochs
 
 @dataclass(frozen=True)
 class SweepResources:
-    """What the jobs took that a sweep trained itself."""
+    """Time and arithmetic of the jobs that a sweep trained itself."""
 
     started: pd.Timestamp | None  # of its first job, UTC
     ended: pd.Timestamp | None  # of its last job, UTC

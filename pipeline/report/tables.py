@@ -57,6 +57,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "difference": points,
     "difference_low": points,
     "difference_high": points,
+    "cost": "{:,}".format,
 }
 
 
