@@ -20,7 +20,6 @@ from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
 from pipeline.execution.run import dry_run, train_jobs
 from pipeline.hydra_compat import job_config, set_job_config
-from pipeline.report.write import load_libraries
 from pipeline.session import run_context
 from pipeline.shutdown import reraise_pending_signal
 
@@ -65,7 +64,7 @@ def _train(
     # Slow starts run in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
     ahead.submit(backend.warm_up, len(numbered))
-    ahead.submit(load_libraries)
+    ahead.submit(_load_report)
     ahead.shutdown(wait=False)  # a search launches often, so each launch ends its own thread
     before = job_config()
     try:
@@ -79,6 +78,13 @@ def _train(
     for (_, job_return), run in zip(jobs, runs, strict=True):
         opener.close(job_return, run)
     return [job_return for _, job_return in jobs]
+
+
+def _load_report() -> None:
+    """Import the libraries of the report, which take a second."""
+    from pipeline.report.write import load_libraries
+
+    load_libraries()
 
 
 def launcher_config(launcher: PopulationLauncher) -> LauncherConfig:

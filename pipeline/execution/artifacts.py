@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pipeline.nn.history import Checkpoint
 from pipeline.uris import redact
 
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml is much faster
+
 
 def write_artifacts(
     folder: Path,
@@ -33,7 +35,7 @@ def write_artifacts(
     Raises:
         OSError: the disk is full.
     """
-    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    text = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(redact(text), encoding="utf-8")
     if result.best is not None:
         W1, b1, W2, b2 = (array[0] for array in result.best)
