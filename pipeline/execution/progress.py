@@ -33,6 +33,7 @@ class Progress:
             options = {
                 "file": _LogLines(),
                 "mininterval": LINE_SECONDS,
+                "miniters": 1,  # tqdm would skip updates, and so delay a line or lose the last one
                 "delay": LINE_SECONDS,
                 "bar_format": "{percentage:.0f} % trained, {desc}, {rate_fmt}, {remaining} left",
             }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
+from pipeline.data.dataset import Dataset
 from pipeline.execution import progress
 from pipeline.execution.progress import Progress
 from pipeline.execution.spec import RunContext
@@ -88,3 +89,23 @@ def test_the_rate_is_the_mean_since_the_start(
             bar.add_images(images)
         bar.close()
     assert "300 examples/s" in caplog.messages[-1]
+
+
+@pytest.mark.usefixtures("outputs")
+def test_a_diverged_job_leaves_nothing_to_train(
+    place: RunContext,
+    digits: Dataset,
+    hyper: Callable[..., Hyperparameters],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end_job(_: Progress, outcome: Outcome, images_left: int) -> None:
+        left[outcome] = images_left
+
+    left: dict[Outcome, int] = {}
+    monkeypatch.setattr(Progress, "end_job", end_job)
+    jobs = [hyper(learning_rate=rate) for rate in (0.3, 1e9)]
+    runs = train([job(i, tmp_path / str(i), values) for i, values in enumerate(jobs)], place)
+    epochs = 3 - runs[1].epoch
+    assert epochs > 0
+    assert left == {Outcome.FINISHED: 0, Outcome.DIVERGED: epochs * len(digits.y_train)}
