@@ -92,3 +92,11 @@ def test_images_that_only_the_champion_classifies_correctly_count_against_a_cand
     found = compare_selected(champion, candidate[None])
     # The exact test: 5 or more of the 8 differing images by chance.
     assert found.p_value == pytest.approx(93 / 256)
+
+
+def test_one_point_is_detected_with_any_images_if_no_more_than_its_square_differ() -> None:
+    champion, candidate = np.ones(10_000, bool), np.ones(10_000, bool)
+    champion[0] = False  # a share of 0.01²
+    assert compare_selected(champion, candidate[None], resamples=20).images_for_one_point == 0
+    champion[1] = False
+    assert compare_selected(champion, candidate[None], resamples=20).images_for_one_point > 0

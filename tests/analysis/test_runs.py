@@ -64,3 +64,11 @@ def test_repeated_job_counts_once_in_the_mean_over_seeds() -> None:
         outcome="finished", best_val_loss=0.5, hidden_size=8, job=np.arange(5)
     )
     assert rank(jobs)["configuration"].tolist() == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, "1e400", "-inf", "nan", "many", ""])
+def test_text_that_is_no_finite_number_stays_a_text(text: str) -> None:
+    jobs = tabulate(
+        pd.DataFrame({"tags.job": ["0"], "params.seed": [text], "params.l2_reg": [text]})
+    )
+    assert jobs["seed"].tolist() == jobs["l2_reg"].tolist() == [text]

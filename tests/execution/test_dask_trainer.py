@@ -186,3 +186,16 @@ def test_a_shard_of_a_large_sweep_holds_about_64_jobs(
     assert sum(len(events) for events in trained) == 1100
     sizes = [len(task.jobs) for _, task in workers.sent]
     assert (len(sizes), max(sizes)) == (17, 65)
+
+
+def test_a_sweep_that_sees_only_unfit_workers_waits_ten_seconds_for_another(train: Train) -> None:
+    class Late(Workers):
+        def workers(self) -> Mapping[str, int] | None:
+            return {"a": 2, "b": 1} if self.now > 8 else {"a": 2}
+
+    assert len(train(Late(finish))) == 4
+    workers = Workers(finish)
+    workers.threads = {"a": 2}
+    with pytest.raises(PipelineError, match="none of the 1 workers"):
+        train(workers)
+    assert 10 < workers.now < 14

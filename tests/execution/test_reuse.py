@@ -14,6 +14,8 @@ from pipeline.hyperparameters import Hyperparameters
 from pipeline.process import this_process
 from pipeline.tracking import artifacts, queries
 from pipeline.tracking.entities import FinishedRun
+from pipeline.tracking.errors import TrackingError
+from pipeline.tracking.store import Store
 from tests.conftest import forbid_training, job, kept, next_sweep, statuses, train
 
 Hyper = Callable[..., Hyperparameters]
@@ -134,3 +136,14 @@ def test_a_single_run_reuses_a_finished_run(
     (second,) = train(specs, replace(place, sweep=None))
     assert (second.outcome, second.score) == ("finished", first.score)
     assert f"already finished: run {first.run_id}" in (tmp_path / "job.log").read_text()
+
+
+def test_an_equal_job_that_cannot_be_linked_has_the_reason_as_its_error(
+    place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise TrackingError("MLflow is down")
+
+    monkeypatch.setattr(Store, "link_reused_runs", unreachable)
+    specs = [job(i, tmp_path / str(i), hyper(num_epochs=1)) for i in range(2)]
+    assert [str(run.error or "") for run in train(specs, place)] == ["", "MLflow is down"]

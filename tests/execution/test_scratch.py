@@ -58,3 +58,11 @@ def test_a_folder_that_was_deleted_meanwhile_is_no_error(parent: Path) -> None:
             path.unlink()
         folder.rmdir()
     assert not list(parent.glob("population-*"))
+
+
+def test_the_lock_of_a_process_that_died_before_it_wrote_a_folder_is_removed(parent: Path) -> None:
+    (parent / "population-0.lock").touch()
+    (parent / "population-1.lock").touch()
+    (parent / "population-1").mkdir()
+    with scratch_folder() as own:
+        assert {path.name for path in parent.iterdir()} == {own.name, f"{own.name}.lock"}

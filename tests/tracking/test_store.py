@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import create_engine, text
 
 from pipeline.execution.spec import RunContext
 from pipeline.tracking import cleanup, queries
@@ -172,3 +173,13 @@ def test_store_that_cannot_be_flushed_is_one_sentence(
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(TrackingError, match=r"could not flush the written runs in .*error"):
         store.flush_to_disk()
+
+
+def test_commits_to_a_store_do_not_wait_for_the_disk(store: Store, uri: str) -> None:
+    engine = create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 1  # normal
+    finally:
+        engine.dispose()
