@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.analysis.runs import CURVES
 from pipeline.outcomes import Outcome
@@ -13,6 +15,7 @@ from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 NUM_BEST = 3  # configurations whose curves are shown, besides the median one
+MIN_DIFFERENCE = 0.05  # of the last validation losses of two shown ones, so that curves differ
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class LearningCurve:
 def shown_curves(store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame) -> list[LearningCurve]:
     """Load the curves of the best configurations, the median one, and a run that diverged.
 
+    The chosen configuration comes first. A later one is shown if its last validation loss differs
+    by `MIN_DIFFERENCE` from those of the shown ones: a curve that covers another one is of no use.
     A configuration is shown by its best replicate. Of the diverged runs with at least one finite
     epoch, the one that trained longest is shown.
 
@@ -39,12 +44,12 @@ def shown_curves(store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame) -> lis
     """
     first = ranking[~ranking["configuration"].duplicated()]
     median = len(first) // 2
-    places = [*range(min(NUM_BEST, len(first)))]
-    places += [median] if median not in places and len(first) else []
+    places = _distinct(first["val_loss"].to_numpy(float))
     shown: list[tuple[Literal["best", "median", "diverged"], int | None, pd.Series[Any]]] = [
-        ("median" if place >= NUM_BEST else "best", place + 1, first.iloc[place])
-        for place in places
+        ("best", place + 1, first.iloc[place]) for place in places
     ]
+    if len(places) == NUM_BEST and median > places[-1]:
+        shown.append(("median", median + 1, first.iloc[median]))
     diverged = jobs[(jobs["outcome"] == Outcome.DIVERGED) & jobs["best_epoch"].notna()]
     if len(shown) and len(diverged):
         longest = diverged.sort_values("diverged_epoch", ascending=False, kind="stable")
@@ -59,3 +64,13 @@ def shown_curves(store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame) -> lis
         )
         for role, place, run in shown
     ]
+
+
+def _distinct(losses: NDArray[np.float64]) -> list[int]:
+    """The first places in a ranking whose losses differ from each other by `MIN_DIFFERENCE`."""
+    places: list[int] = []
+    for place, loss in enumerate(losses):
+        gaps = np.abs(loss - losses[places]) / np.maximum(loss, losses[places])
+        if not places or (len(places) < NUM_BEST and gaps.min() >= MIN_DIFFERENCE):
+            places.append(place)
+    return places

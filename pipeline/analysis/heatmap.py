@@ -1,23 +1,22 @@
-"""Validation accuracy over a grid of hidden size, λ and learning rate."""
+"""Validation accuracy over the grid of the most important swept values."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pipeline.analysis.runs import configuration_ids
+from pipeline.analysis.runs import PARAMS, configuration_ids
 from pipeline.outcomes import Outcome
 
-GRID = ["hidden_size", "l2_reg", "learning_rate"]  # a panel, a row and a column of the heatmaps
-SPANS = {"hidden_size": 4, "l2_reg": 5, "learning_rate": 8}  # intervals for many searched values
-SPARSE = 4  # cells per job above which the values come from a search and form no grid
+GRID = ["hidden_size", "l2_reg", "learning_rate"]  # always in the tables of jobs
+MAX_PANELS = 6  # values of the third axis
+MAX_LEVELS = 24  # positions on an axis; more numbers than that share positions by intervals
 DECADE = 10  # the ratio of the ends of an axis above which its intervals have equal ratios
+NO_AXIS = ""  # the only position on an axis that does not exist
 
 
 class Span(NamedTuple):
@@ -27,13 +26,13 @@ class Span(NamedTuple):
     high: float
 
 
-Level = float | Span
-CellKey = tuple[Level, Level, Level]  # on the axes of GRID
+Level = Any  # a value of a hyperparameter, or a Span
+CellKey = tuple[Level, ...]  # on the axes of the panels, the rows and the columns
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs at one λ and learning rate of a heatmap."""
+    """The runs at one position of a heatmap."""
 
     outcome: Outcome | None = None  # of the best run; None: there is no run
     val_acc: float | None = None  # mean over seeds; the highest if other values were swept too
@@ -42,64 +41,107 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """The runs at one value of the third axis."""
+
+    level: Level  # NO_AXIS if there is no third axis
+    rows: list[tuple[Level, list[Cell]]]  # and a cell for each column
+
+
+@dataclass(frozen=True)
 class Heatmap:
-    """The runs of one hidden size."""
+    """The best accuracy at each combination of the two or three most important swept values."""
 
-    hidden_size: Level
-    learning_rates: list[Level]
-    rows: list[tuple[Level, list[Cell]]]  # λ, and a cell for each learning rate
+    panel_name: str | None
+    row_name: str | None
+    column_name: str
+    columns: list[Level]
+    panels: list[Panel]
 
 
-def make_heatmaps(jobs: pd.DataFrame, chosen: int | None = None) -> list[Heatmap]:
-    """The best validation accuracy (mean over seeds) at each hidden size, λ and learning rate.
+def rank_values(jobs: pd.DataFrame, shares: pd.DataFrame | None) -> list[str]:
+    """The values in which the started jobs differ, without the seed, the most important one first.
 
-    Where a search would leave most cells of a grid empty, values share cells by intervals.
+    A value that differs only in jobs without a result decides whether training succeeds, so it
+    comes before all others.
 
     Args:
-        jobs: a row per run, with the columns of GRID, outcome, best_val_acc and num_val.
+        jobs: a row per run.
+        shares: the importances of single values and pairs, as in `Importance`; None: unknown.
+    """
+    started = jobs[jobs["num_val"].notna()]
+    names = [key for key in PARAMS if key != "seed" and started[key].nunique() > 1]
+    if shares is None:
+        return names
+    known = {name for values in shares["values"] for name in values}
+    total = {
+        name: sum(s for values, s in shares.itertuples(index=False) if name in values)
+        for name in known
+    }
+    return sorted(names, key=lambda name: -total.get(name, np.inf))
+
+
+def make_heatmap(
+    jobs: pd.DataFrame, ranked: Sequence[str], chosen: int | None = None
+) -> Heatmap | None:
+    """The best validation accuracy (mean over seeds) at the most important swept values.
+
+    The columns are the axis with fewer values, so that the heatmap is rather high than wide.
+
+    Args:
+        jobs: a row per run, with outcome, best_val_acc and num_val.
+        ranked: the swept values, the most important one first.
         chosen: the index label of the chosen run.
     """
-    values = jobs.assign(**{key: pd.to_numeric(jobs[key], errors="coerce") for key in GRID})
+    if not ranked:
+        return None
     # A run that never started may have any value, so it gets no row or column of its own.
-    started = values[values["num_val"].notna()]
-    tried = {key: np.sort(started[key].dropna().unique()) for key in GRID}
-    sparse = np.prod([len(some) for some in tried.values()]) > SPARSE * len(jobs)
-    level = {key: _level_of(tried[key], SPANS[key] if sparse else math.inf) for key in GRID}
-    columns = {
-        key: pd.Series([level[key](value) for value in values[key]], values.index, dtype=object)
-        for key in GRID
-    }
-    finished = values[values["outcome"] == Outcome.FINISHED]
-    ids = configuration_ids(jobs)[finished.index]
-    means = finished.groupby(ids)["best_val_acc"].transform("mean")
-    grid = values.assign(**columns, mean=means)
-    cells = _finished_cells(grid[grid["outcome"] == Outcome.FINISHED])
-    for outcome in (Outcome.UNFINISHED, Outcome.HALTED, Outcome.DIVERGED, Outcome.FAILED):
-        for where in grid[grid["outcome"] == outcome].set_index(GRID).index:
-            cells.setdefault(where, Cell(outcome))
+    started = jobs[jobs["num_val"].notna()]
+    tried = {key: sorted(set(started[key].dropna()), key=_order) for key in ranked[:3]}
+    column = ranked[0]
+    row, panel = ([*ranked[1:3], None, None])[:2]
+    if row is not None and len(tried[column]) > len(tried[row]):
+        column, row = row, column
+    if panel is not None and len(tried[panel]) > MAX_PANELS:
+        panel = None
+    axes = [_axis(jobs, name, tried) for name in (panel, row, column)]
+    keys = pd.Series(list(zip(*(places for _, places in axes), strict=True)), jobs.index)
+    cells = _cells(jobs, keys)
     if chosen is not None:
-        place = cast(CellKey, tuple(columns[key].loc[chosen] for key in GRID))
-        cells[place] = replace(cells.get(place, Cell()), chosen=True)
-    sizes, strengths, rates = (list(dict.fromkeys(map(level[key], tried[key]))) for key in GRID)
-    return [
-        Heatmap(
-            H, rates, [(l2, [cells.get((H, l2, lr), Cell()) for lr in rates]) for l2 in strengths]
-        )
-        for H in sizes
+        cells[keys[chosen]] = replace(cells.get(keys[chosen], Cell()), chosen=True)
+    (levels, rows, columns) = (levels for levels, _ in axes)
+    panels = [
+        Panel(level, [(y, [cells.get((level, y, x), Cell()) for x in columns]) for y in rows])
+        for level in levels
     ]
+    return Heatmap(panel, row, column, columns, panels)
 
 
-def _level_of(tried: NDArray[np.float64], most: float) -> Callable[[float], Level]:
-    """The position of a value on an axis: itself, or an interval if there are more than `most`."""
-    positive = tried[tried > 0]
-    if len(positive) <= most:
-        return float
-    low, high = positive[0], positive[-1]
-    space = np.geomspace if high > DECADE * low else np.linspace
-    ends = space(low, high, int(most) + 1)
+def _order(value: Any) -> tuple[bool, Any]:
+    return isinstance(value, str), value  # numbers before texts
 
-    def level(value: float) -> Level:
-        if not value > 0:
+
+def _axis(
+    jobs: pd.DataFrame, name: str | None, tried: Mapping[str, Sequence[Any]]
+) -> tuple[list[Level], list[Level]]:
+    """The positions on an axis, and the position of each job."""
+    if name is None:
+        return [NO_AXIS], [NO_AXIS] * len(jobs)
+    level = _level_of(tried[name])
+    levels = list(dict.fromkeys(map(level, tried[name])))
+    return levels, [level(value) for value in jobs[name]]
+
+
+def _level_of(tried: Sequence[Any]) -> Callable[[Any], Level]:
+    """The position of a value on an axis: itself, or an interval if there are too many."""
+    if len(tried) <= MAX_LEVELS or not all(isinstance(value, int | float) for value in tried):
+        return lambda value: value
+    positive = np.array([value for value in tried if value > 0], float)
+    space = np.geomspace if positive[-1] > DECADE * positive[0] else np.linspace
+    ends = space(positive[0], positive[-1], MAX_LEVELS)
+
+    def level(value: Any) -> Level:
+        if not isinstance(value, int | float) or not value > 0:
             return value
         i = int(np.clip(np.searchsorted(ends, value, side="right") - 1, 0, len(ends) - 2))
         return Span(float(ends[i]), float(ends[i + 1]))
@@ -107,16 +149,28 @@ def _level_of(tried: NDArray[np.float64], most: float) -> Callable[[float], Leve
     return level
 
 
-def _finished_cells(runs: pd.DataFrame) -> dict[CellKey, Cell]:
-    if not len(runs):
-        return {}
-    best: pd.Series[Any] = runs.groupby(GRID, sort=False)["mean"].max()
-    errors = log_error(best, runs["num_val"].max())
-    shades = (errors.max() - errors) / ((errors.max() - errors.min()) or 1)
-    return {
-        place: Cell(Outcome.FINISHED, val_acc, shade)
-        for place, val_acc, shade in zip(best.index, best, shades, strict=True)
+def _cells(jobs: pd.DataFrame, keys: pd.Series[Any]) -> dict[CellKey, Cell]:
+    finished = jobs[jobs["outcome"] == Outcome.FINISHED]
+    ids = configuration_ids(jobs)[finished.index]
+    means = finished.groupby(ids)["best_val_acc"].transform("mean")
+    best: dict[CellKey, float] = {}
+    for key, mean in zip(keys[finished.index], means, strict=True):
+        best[key] = max(mean, best.get(key, mean))
+    shades = _shades(list(best.values()), finished["num_val"].max()) if best else []
+    cells = {
+        key: Cell(Outcome.FINISHED, val_acc, shade)
+        for (key, val_acc), shade in zip(best.items(), shades, strict=True)
     }
+    for outcome in (Outcome.UNFINISHED, Outcome.HALTED, Outcome.DIVERGED, Outcome.FAILED):
+        for key in keys[jobs["outcome"] == outcome]:
+            cells.setdefault(key, Cell(outcome))
+    return cells
+
+
+def _shades(accuracies: Sequence[float], num_val: int) -> list[float]:
+    errors = log_error(np.array(accuracies), num_val)
+    shades: list[float] = ((errors.max() - errors) / (np.ptp(errors) or 1)).tolist()
+    return shades
 
 
 def log_error(accuracy: Any, num_val: int) -> Any:

@@ -42,6 +42,7 @@ class Evidence:
     log_importance: Importance  # of the logarithm of the error, the scale of the heatmaps
     concentration: float  # the share of models in the densest quarter of a searched value
     importance_epoch: int | None  # the epoch that it describes; None: the best epoch of each run
+    comparable: pd.DataFrame  # the runs with their accuracy at that epoch
     edges: Sequence[Edge]
     num_duplicates: int  # jobs that repeat another one; each pair counts once
     num_incomplete: (
@@ -74,7 +75,7 @@ class SweepAnalysis:
     weights: str | None  # the location of the weights of the chosen model
     features: Features | None  # of a chosen model whose rows are no images
     curves: Sequence[LearningCurve]
-    heatmaps: Sequence[Heatmap]
+    heatmap: Heatmap | None  # of a grid; with halted runs, at the epoch of the importance
     halted: Mapping[int, int]  # epoch of a rung → number of jobs that were halted there
     test_reads: Sequence[str]  # names of the runs whose test accuracy this sweep measured
     # Validation accuracy of the chosen model in its best epoch minus the mean of the epochs around.

@@ -18,7 +18,7 @@ from pipeline.analysis.diagnostics import diagnose
 from pipeline.analysis.edges import find_edges
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best
 from pipeline.analysis.features import Features, measure_features
-from pipeline.analysis.heatmap import log_error, make_heatmaps
+from pipeline.analysis.heatmap import Heatmap, log_error, make_heatmap, rank_values
 from pipeline.analysis.importance import concentration, importance
 from pipeline.analysis.intervals import difference_interval
 from pipeline.analysis.paired import Hits
@@ -90,7 +90,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         weights=_weights(store, chosen),
         features=_features(chosen, selection_metric(jobs)),
         curves=curves,
-        heatmaps=make_heatmaps(jobs, int(ranking.index[0]) if len(ranking) else None),
+        heatmap=_heatmap(jobs, ranking, evidence, sweep),
         halted=dict(sorted(halted.items())),
         test_reads=list(jobs.loc[own & jobs["test_acc"].notna(), "name"]),
         epoch_optimism=_epoch_optimism(curves[0]) if curves else None,
@@ -156,6 +156,7 @@ def gather_evidence(
         log_importance=importance(errors, swept, "log_error"),
         concentration=concentration(comparable, sweep.searched),
         importance_epoch=epoch,
+        comparable=comparable,
         edges=find_edges(started, {name: best[name] for name in swept}, swept, sweep.searched),
         num_duplicates=int(
             competing["outcome"].isin((Outcome.FINISHED, Outcome.HALTED)).sum() - len(models)
@@ -185,6 +186,22 @@ def _incomplete(jobs: pd.DataFrame, ranking: pd.DataFrame) -> set[int]:
     """
     lost = set(jobs.loc[jobs["outcome"].isin(NO_RESULT), "configuration"])
     return set() if ranking["configuration"].iloc[0] in lost else lost
+
+
+def _heatmap(
+    jobs: pd.DataFrame, ranking: pd.DataFrame, evidence: Evidence | None, sweep: Sweep
+) -> Heatmap | None:
+    """The heatmap of a grid. A search of intervals leaves most cells of a grid empty."""
+    names = rank_values(jobs, evidence.log_importance.shares if evidence else None)
+    if any(sweep.searched.get(name) for name in names):
+        return None
+    chosen = int(ranking.index[0]) if len(ranking) else None
+    if evidence is None or evidence.importance_epoch is None:
+        return make_heatmap(jobs, names, chosen)
+    known = evidence.comparable
+    jobs = jobs.assign(outcome=jobs["outcome"].mask(jobs.index.isin(known.index), Outcome.FINISHED))
+    jobs.loc[known.index, "best_val_acc"] = known["best_val_acc"]
+    return make_heatmap(jobs, names, chosen)
 
 
 def _candidates(store: Store, jobs: pd.DataFrame) -> tuple[pd.DataFrame, Any]:

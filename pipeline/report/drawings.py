@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import pandas as pd
-
-from pipeline.analysis.curves import LearningCurve
 from pipeline.analysis.diagnostics import Mistake
-from pipeline.analysis.result import Evidence, SweepAnalysis
+from pipeline.analysis.result import SweepAnalysis
 from pipeline.data import published
-from pipeline.outcomes import Outcome
 from pipeline.report.charts.canvas import COLOURS, MARKERS
-from pipeline.report.charts.configurations import draw_costs, draw_history, draw_parallel
-from pipeline.report.charts.curves import draw_curves, draw_marginals
+from pipeline.report.charts.curves import draw_curves
 from pipeline.report.charts.images import Picture, draw_pair, draw_weights
-from pipeline.report.formatting import percent, show
-from pipeline.report.labels import label, run_label
+from pipeline.report.evidence_charts import Chart, EvidenceCharts, draw_evidence
+from pipeline.report.formatting import show
+from pipeline.report.labels import run_label
 
 PAIR_WIDTH = 200  # pixels of the page for an image and its gradient
-
-
-class Chart(NamedTuple):
-    """A chart with its texts."""
-
-    name: str  # of its file
-    title: str
-    alternative: str  # for a screen reader
-    svg: str
 
 
 @dataclass(frozen=True)
@@ -38,33 +24,25 @@ class Drawings:
     """The charts and images of a report."""
 
     curve_labels: Sequence[tuple[str, str, str]]  # label, colour and marker of each curve
-    curves: Sequence[Chart]  # loss and accuracy
-    marginals: Sequence[Chart]  # one for each hyperparameter
-    configurations: Sequence[Chart]
+    curves: Sequence[Chart]  # losses and accuracy; none if each model has trained for one epoch
+    evidence: EvidenceCharts
     mistakes: Sequence[tuple[Mistake, Picture]]
     first_layer: Picture | None
 
     @property
     def charts(self) -> list[Chart]:
         """The charts that are saved as files, too."""
-        return [*self.curves, *self.configurations]
+        plane = [self.evidence.plane] if self.evidence.plane is not None else []
+        return [*self.curves, *plane, *self.evidence.configurations]
 
 
 def draw(found: SweepAnalysis) -> Drawings:
     """Draw everything that a report shows of a sweep."""
-    evidence = found.evidence
-    several = evidence is not None and len(evidence.configurations) > 1
-    searched = bool(found.sweep.searched)
-    configurations: list[Chart] = []
-    if evidence is not None and several:
-        configurations = [_history(found.jobs, evidence)] if searched else []
-        configurations += [_costs(evidence), _parallel(evidence)]
-    diagnostics = found.diagnostics
+    evidence, diagnostics = found.evidence, found.diagnostics
     return Drawings(
         curve_labels=_curve_labels(found),
-        curves=_curves(found.curves),
-        marginals=_marginals(evidence) if evidence is not None and several else [],
-        configurations=configurations,
+        curves=list(_curves(found)),
+        evidence=draw_evidence(found, evidence) if evidence else EvidenceCharts([], None, []),
         mistakes=[
             (mistake, draw_pair(mistake.image, mistake.gradient, PAIR_WIDTH))
             for mistake in (diagnostics.mistakes if diagnostics else [])
@@ -85,67 +63,25 @@ def _curve_labels(found: SweepAnalysis) -> list[tuple[str, str, str]]:
     return labels
 
 
-def _curves(curves: Sequence[LearningCurve]) -> list[Chart]:
-    return [
-        Chart(
-            name,
-            title,
-            f"{title} by epoch, in training and validation, of the models in the legend",
-            draw_curves(curves, name),
-        )
-        for name, title in (("loss", "Loss"), ("acc", "Accuracy"))
-    ]
-
-
-def _marginals(evidence: Evidence) -> list[Chart]:
-    charts = draw_marginals(evidence.importance.marginals)
-    return [
-        Chart(f"marginal-{name}", name, f"Mean validation accuracy at each value of {name}", svg)
-        for name, svg in charts.items()
-    ]
-
-
-def _history(jobs: pd.DataFrame, evidence: Evidence) -> Chart:
-    finished = jobs["outcome"] == Outcome.FINISHED
-    groups = evidence.configurations.set_index("configuration")["group"]
-    trials = pd.DataFrame(
-        {
-            "job": jobs["job"],
-            "best_val_acc": jobs["best_val_acc"].where(finished),
-            "group": jobs["configuration"].where(finished).map(groups),
+def _curves(found: SweepAnalysis) -> Iterator[Chart]:
+    """The curves by epoch. Losses share an axis only if no training loss includes a penalty."""
+    curves = found.curves
+    if max((len(curve.metrics) for curve in curves), default=0) < 2:
+        return
+    charts = {
+        "loss": ("Loss", ["train_loss", "val_loss"]),
+        "acc": ("Accuracy", ["train_acc", "val_acc"]),
+    }
+    if any(curve.run["l2_reg"] != 0 for curve in curves):
+        charts = {
+            "val_loss": ("Validation loss", ["val_loss"]),
+            "train_loss": ("Training loss, with the L2 penalty", ["train_loss"]),
+            "acc": charts["acc"],
         }
-    ).sort_values("job")
-    missing = "; short lines: without a result" if trials["best_val_acc"].isna().any() else ""
-    highest = trials.sort_values("best_val_acc", ascending=False, kind="stable").iloc[0]
-    return Chart(
-        "history",
-        f"Validation accuracy of each trial in its order; the line is the best so far{missing}",
-        f"Validation accuracy of {len(trials)} trials in their order; the highest, "
-        f"{percent(highest['best_val_acc'])}, was first reached by trial {highest['job']}",
-        draw_history(trials),
-    )
-
-
-def _costs(evidence: Evidence) -> Chart:
-    table, front = evidence.configurations, evidence.front
-    labels = ", ".join(label(row, evidence.swept) for row in front.to_dict("records"))
-    return Chart(
-        "costs",
-        "Accuracy against cost; the line is the Pareto front, which no other configuration beats",
-        f"Validation accuracy against multiply-adds of {len(table)} configurations; "
-        f"{len(front)} are on the Pareto front: {labels}",
-        draw_costs(table, front),
-    )
-
-
-def _parallel(evidence: Evidence) -> Chart:
-    table = evidence.configurations
-    return Chart(
-        "configurations",
-        "Parallel coordinates: each line is a configuration, from its values to its accuracy",
-        f"Parallel coordinates of {len(table)} configurations",
-        draw_parallel(table, evidence.swept),
-    )
+    num_val = int(found.jobs["num_val"].max())
+    for name, (title, metrics) in charts.items():
+        alternative = f"{title} by epoch of the models in the legend"
+        yield Chart(name, title, alternative, draw_curves(name, curves, metrics, num_val))
 
 
 def _first_layer(found: SweepAnalysis) -> Picture | None:

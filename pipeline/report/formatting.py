@@ -34,7 +34,7 @@ def axis(level: Level) -> str:
     """A position on an axis of a heatmap."""
     if isinstance(level, Span):
         return "–".join(show(float(f"{end:.2g}")) for end in level)
-    return show(level if level.is_integer() else rounded(level))
+    return show(rounded(level))
 
 
 def percent(share: float) -> str:

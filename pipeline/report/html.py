@@ -14,18 +14,21 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from pipeline.analysis.heatmap import Cell
-from pipeline.analysis.result import SweepAnalysis, SweepComparison
+from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
 from pipeline.report import notes, sentences
-from pipeline.report.charts.canvas import COLOURS, GREY
+from pipeline.report.charts.canvas import GROUPS
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
 from pipeline.report.formatting import axis, percent, show, visible
+from pipeline.report.labels import symbol
 from pipeline.report.markdown import figures, links, settings
 from pipeline.report.model_tables import WIDE, confusions_table, feature_tables
 from pipeline.report.suggestions import next_step
 from pipeline.report.tables import configuration_table, outcome_tables
 
 FOLDER = Path(__file__).parent
+MIN_SHARE = 0.001  # of a bar of the importances
+MAX_BARS = 8
 
 
 def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Drawings) -> str:
@@ -39,7 +42,7 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         finalize=visible,
     )
     environment.filters |= {"axis": axis, "percent": percent, "show": show, "style": cell_style}
-    environment.filters |= {"confusion_shade": confusion_shade}
+    environment.filters |= {"confusion_shade": confusion_shade, "symbol": symbol}
     classes = found.chosen.data.classes if found.chosen and found.chosen.data else ()
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -59,7 +62,9 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         if found.diagnostics and len(classes) > WIDE
         else None,
         feature_tables=feature_tables(found.features) if found.features else [],
-        heatmaps=found.heatmaps,
+        heatmap=found.heatmap,
+        heatmap_epoch=evidence.importance_epoch if evidence else None,
+        importance=importance_bars(evidence) if evidence else [],
         configurations=configuration_table(found, evidence) if evidence and several else None,
         tables=outcome_tables(found),
         settings=settings(found),
@@ -67,8 +72,7 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         rule=sentences.RULES[found.select_by][0],
         tie_break=sentences.RULES[found.select_by][1],
         drawings=drawings,
-        colours=COLOURS,
-        grey=GREY,
+        group_colours={group: style[0] for group, style in GROUPS.items()},
         script=script,
         script_hash=f"sha256-{digest}",
     )
@@ -80,6 +84,15 @@ def _comparison(comparison: SweepComparison) -> dict[str, Any]:
         "verdict": verdict(comparison),
         "rows": side_by_side(comparison),
     }
+
+
+def importance_bars(evidence: Evidence) -> list[tuple[str, float]]:
+    """The shares of the variance of the log error, the largest first, as names and shares."""
+    shares = evidence.log_importance.shares
+    bars = [(" × ".join(names), share) for names, share in shares.itertuples(index=False)]
+    bars = [bar for bar in bars if bar[1] >= MIN_SHARE][:MAX_BARS]
+    rest = 1 - sum(share for _, share in bars)
+    return [*bars, ("all others", rest)] if bars and rest >= MIN_SHARE else bars
 
 
 def cell_style(cell: Cell) -> str:

@@ -16,16 +16,25 @@ from pipeline.report.formatting import rounded, show
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#1f83d6", "#e0660a", "#12a075", "#cf6fae", "#b08a00")  # on white and on black
+BLUE, ORANGE, GREEN = "#1f83d6", "#e0660a", "#12a075"  # visible on white and on black
+CHOSEN = ORANGE  # the colour of the chosen model in every chart
+COLOURS = (CHOSEN, BLUE, GREEN, "#cf6fae", "#b08a00")  # of curves
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # Matplotlib's name: as text
 MAX_TICKS = 8  # labels on an axis of tried values
-LETTERS = 48  # that fit along such an axis
+LETTERS = 36  # that fit along such an axis
 GREY = "#808080"
 GROUPS = {  # of configurations: colour, opacity, size of the mark, and its place above others
-    "other": (GREY, 0.5, 4, 1),
-    "tied": (COLOURS[0], 0.8, 5, 2),
-    "chosen": (COLOURS[1], 1, 8, 3),
+    "other": (GREY, 0.6, 4, 1),
+    "tied": (BLUE, 0.8, 5, 2),
+    "chosen": (CHOSEN, 1, 8, 3),
 }
+WIDE, SMALL = (4.8, 3.3), (3.4, 2.4)  # inches of a chart in one of two and of three columns
+SUBDIVISIONS = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 6, 8),
+)  # of a decade of errors, by ticks
 
 SVG_STYLE: Any = {
     "svg.fonttype": "none",  # text that takes the page's font and colour
@@ -38,6 +47,7 @@ SVG_STYLE: Any = {
     "grid.color": GREY,
     "xtick.color": GREY,
     "ytick.color": GREY,
+    "xtick.minor.size": 0,
     "ytick.minor.size": 0,
 }
 
@@ -52,7 +62,7 @@ class Drawing:
 
 
 @contextmanager
-def chart(name: str, height: float = 3.3) -> Iterator[Drawing]:
+def chart(name: str, size: tuple[float, float] = WIDE) -> Iterator[Drawing]:
     """Give axes to draw on, then set `svg`. The name makes the IDs of its elements unique."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -60,7 +70,7 @@ def chart(name: str, height: float = 3.3) -> Iterator[Drawing]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SVG_STYLE)
-        figure = Figure(figsize=(4.8, height), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         drawing = Drawing(figure.subplots())
         yield drawing
         buffer = io.StringIO()
@@ -86,19 +96,44 @@ def mark_groups(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
         )
 
 
-def percent_axis(axes: Axes) -> None:
-    """Label the y axis in percent."""
-    from matplotlib.ticker import PercentFormatter
+def error_axis(axes: Axes, errors: pd.Series[float]) -> None:
+    """Let y be an error (1 − accuracy) on a log scale, less error higher up, labelled as accuracy.
 
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    Args:
+        axes: to change.
+        errors: all values on the axis, positive; NaN is ignored.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    low, high = float(errors.min()), float(errors.max())
+    margin = max(1.02, (high / low) ** 0.06)
+    low, high = low / margin, high * margin
+    axes.set_yscale("log")
+    axes.set_ylim(high, low)
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks: Any = []
+    for parts in SUBDIVISIONS:
+        ticks = [tick for tick in np.outer(decades, parts).ravel() if low <= tick <= min(high, 1)]
+        if len(ticks) >= 3:
+            break
+    if len(ticks) < 3:
+        ticks = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.4g} %"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
-def level_ticks(axes: Axes, levels: Sequence[Any]) -> None:
-    """Label tried values at equal distances along x, as many as fit."""
+def level_ticks(axes: Axes, levels: Sequence[Any], side: str = "x") -> None:
+    """Label tried values at equal distances along an axis, x or y, as many as fit."""
     texts = [show(rounded(level)) for level in levels]
-    named = spread(len(levels), LETTERS // (1 + max(map(len, texts))))
-    axes.set_xticks(named, [texts[i] for i in named])
-    axes.set_xlim(-0.5, len(levels) - 0.5)
+    if side == "x":
+        named = spread(len(levels), LETTERS // (1 + max(map(len, texts))))
+        axes.set_xticks(named, [texts[i] for i in named])
+        axes.set_xlim(-0.5, len(levels) - 0.5)
+    else:
+        named = spread(len(levels))
+        axes.set_yticks(named, [texts[i] for i in named])
+        axes.set_ylim(-0.5, len(levels) - 0.5)
 
 
 def spread(count: int, most: int = MAX_TICKS) -> list[int]:
