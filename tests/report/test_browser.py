@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -11,16 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 from PIL import Image
 
+from pipeline.analysis.heatmap import make_heatmap
 from pipeline.analysis.runs import rank, tabulate
+from pipeline.analysis.sweep import analyse
 from pipeline.config import DataConfig
+from pipeline.report.drawings import draw
+from pipeline.report.formatting import percent
+from pipeline.report.html import html
 from pipeline.report.labels import label
 from pipeline.report.write import Report, write_report
 from pipeline.serving.promotion import promote
@@ -38,6 +45,17 @@ GRID = [
     for lr in (0.03, 0.3, 1.0)
     for l2 in (0.0, 1e-3)
 ]
+
+
+# Pairs of texts in a chart that cover each other. The boxes of slanted texts are larger than these.
+COLLISIONS = """[...document.querySelectorAll('.drawing svg')].flatMap((svg) => {
+  const texts = [...svg.querySelectorAll('text')].filter((t) => !/rotate[(]-2/.test(t.outerHTML))
+  const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()])
+  return boxes.flatMap(([a, one], i) => boxes.slice(i + 1)
+    .filter(([_, two]) => one.left < two.right - 1 && two.left < one.right - 1
+      && one.top < two.bottom - 3 && two.top < one.bottom - 3)
+    .map(([b, _]) => a + ' | ' + b))
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +107,7 @@ def test_page_is_drawn_without_network_or_errors(page: Browser, written: Report)
     assert f"Best model: H={written.best.values['hidden_size']}" in text[:400]
     for title in ("Hyperparameter importance", "Learning curves", "Chosen model", "All runs"):
         assert title in text
-    assert page.run("document.querySelectorAll('svg').length") == 7  # 3 marginals, 2, 2 of curves
+    assert page.run("document.querySelectorAll('svg').length") == 8  # 3 marginals, 2, 3 of curves
     drawn = "[...document.querySelectorAll('img')].every((i) => i.complete && i.naturalWidth > 0)"
     assert page.run(drawn)
     assert [url for url in page.requests() if not url.startswith(("file:", "data:"))] == []
@@ -138,6 +156,50 @@ def test_table_of_configurations_can_be_filtered(page: Browser, written: Report)
     swept = [row["values"] for row in facts["configurations"] if row["worse"]]
     assert worse[:-1] == [label(values, list(values)) for values in swept]
     assert worse[-1].startswith("baseline: always ")
+
+
+def test_bars_of_the_importances_are_as_long_as_the_shares(page: Browser, written: Report) -> None:
+    rows = "[...document.querySelectorAll('.bars tr')]"
+    shown = page.run(
+        f"{rows}.map((row) => [row.cells[0].textContent, row.cells[2].textContent,"
+        "row.querySelector('div').getBoundingClientRect().width])"
+    )
+    facts = json.loads((written.folder / "report.json").read_text())["evidence"]
+    shares = {name: s for name, s in facts["log_error_importance"].items() if s >= 0.001}
+    assert {name: text for name, text, _ in shown} == {n: percent(s) for n, s in shares.items()}
+    longest, _, full = shown[0]
+    for name, _, width in shown:
+        assert width == pytest.approx(full * shares[name] / shares[longest], abs=1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_large_heatmap_and_seven_values_fit(
+    browser: Browser, store: Store, sweep: Sweep, tmp_path: Path, width: int, scheme: str
+) -> None:
+    found = analyse(store, sweep)
+    assert found.evidence is not None
+    axes = {"learning_rate": np.geomspace(1e-3, 0.999, 24), "l2_reg": np.geomspace(1e-6, 0.9, 24)}
+    grid = pd.DataFrame(list(itertools.product(*axes.values())), columns=list(axes))
+    jobs = found.jobs.iloc[[0] * len(grid)].reset_index(drop=True).assign(**grid)
+    others = ["hidden_size", "learning_rate_decay", "batch_size", "momentum", "dropout"]
+    table = found.evidence.configurations.assign(**{name: [0, 1] * 6 for name in others})
+    swept = [*found.evidence.swept, *others]
+    evidence = replace(found.evidence, configurations=table, swept=swept, front=table[:1])
+    heatmap = make_heatmap(jobs, list(axes))
+    jobs = found.jobs.assign(**{name: [0, 1] * 7 for name in others})
+    found = replace(found, jobs=jobs, heatmap=heatmap, evidence=evidence)
+    path = tmp_path / "report.html"
+    path.write_text(html(found, None, draw(found)))
+    browser.size(width)
+    browser.prefer(prefers_color_scheme=scheme)
+    browser.open(path.as_uri())
+    browser.until(f"innerWidth === {width}")
+    assert browser.run("document.querySelectorAll('.heat td[style]').length") == 576
+    inside = "document.querySelector('.heat').parentElement"
+    assert browser.run(f"{inside}.scrollWidth <= {inside}.clientWidth")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run(COLLISIONS) == []
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -213,10 +213,10 @@ def test_page_is_well_formed_and_its_charts_are_described(page: Page) -> None:
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert page.tags.count("h1") == page.tags.count("main") == 1
-    assert page.tags.count("svg") == 6  # two marginals, two of all configurations, two of curves
+    assert page.tags.count("svg") == 7  # two marginals, two of all configurations, three of curves
     named = [value for name, value in page.attributes if name in ("alt", "aria-label")]
     assert any("16 hidden units" in (value or "") for value in named)
-    assert any("Loss by epoch" in (value or "") for value in named)
+    assert any("Validation loss by epoch" in (value or "") for value in named)
 
 
 def test_page_shows_every_run(page: Page, facts: dict[str, Any]) -> None:
@@ -243,10 +243,11 @@ def test_second_report_has_equal_bytes_and_does_not_read_the_test_split(
     store: Store, written: Report, swept: Sweep, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in written.folder.iterdir()}
-    pictures = ["acc.svg", "configurations.svg", "costs.svg", "loss.svg"]
+    pictures = ["acc.svg", "configurations.svg", "costs.svg", "train_loss.svg", "val_loss.svg"]
     assert sorted(before) == [
-        *sorted([*pictures, "configurations.csv"]),
+        *sorted([*pictures, "configurations.csv"])[:4],
         *(f"report.{kind}" for kind in ("csv", "html", "json", "md")),
+        *pictures[3:],
     ]
     monkeypatch.setattr(evaluation, "load_test", lambda *_: pytest.fail("it was read again"))
     assert write_report(store, queries.find_sweep(store, swept.name), folder / "reports") == written
@@ -272,7 +273,7 @@ def test_mlflow_shows_the_answer_and_tags_the_chosen_run(
     assert answer.startswith("**Best model: H=16, λ=1e-4, lr=1**")
     assert f"{answer}\n\n{known}" in (written.folder / "report.md").read_text()
     assert f"runs/{written.best and written.best.run_id}" in links
-    assert pictures.count(f"run_uuid={swept.run_id}") == 4
+    assert pictures.count(f"run_uuid={swept.run_id}") == 5
     runs = queries.sweep_runs(store, swept)
     assert written.best is not None
     assert list(runs[runs["tags.chosen"] == swept.name]["run_id"]) == [written.best.run_id]

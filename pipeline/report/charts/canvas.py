@@ -106,7 +106,7 @@ def error_axis(axes: Axes, errors: pd.Series[float]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     low, high = float(errors.min()), float(errors.max())
-    margin = max(1.02, (high / low) ** 0.06)
+    margin = max(1.1, (high / low) ** 0.06)
     low, high = low / margin, high * margin
     axes.set_yscale("log")
     axes.set_ylim(high, low)
@@ -117,9 +117,9 @@ def error_axis(axes: Axes, errors: pd.Series[float]) -> None:
         if len(ticks) >= 3:
             break
     if len(ticks) < 3:
-        ticks = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
+        ticks = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= min(high, 1)]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.4g} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.5g} %"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
