@@ -20,6 +20,7 @@ def test_the_best_the_median_and_the_longest_diverged_run_are_shown(place: RunCo
     jobs = pd.DataFrame(
         rows, columns=["job", "outcome", "best_val_acc", "best_epoch", "diverged_epoch"]
     ).assign(best_val_loss=0.5, configuration=range(12), hidden_size=range(1, 13))
+    jobs["val_loss"] = [0.1, 0.2, 0.4, *[0.8] * 9]
     jobs["run_id"] = [
         place.store.start_run(place.experiment_id, str(job), {}, place.sweep) for job in jobs["job"]
     ]
