@@ -165,7 +165,11 @@ def test_bars_of_the_importances_are_as_long_as_the_shares(page: Browser, writte
         "row.querySelector('div').getBoundingClientRect().width])"
     )
     facts = json.loads((written.folder / "report.json").read_text())["evidence"]
-    shares = {name: s for name, s in facts["log_error_importance"].items() if s >= 0.001}
+    shares = {
+        " × ".join(row["names"]): row["log_error"]
+        for row in facts["importance"]
+        if row["log_error"] >= 0.001
+    }
     assert {name: text for name, text, _ in shown} == {n: percent(s) for n, s in shares.items()}
     longest, _, full = shown[0]
     for name, _, width in shown:
