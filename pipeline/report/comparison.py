@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
-from pipeline.report.formatting import show
+from pipeline.report.formatting import points, show
 from pipeline.report.labels import run_label
 from pipeline.report.sentences import job_counts, test_accuracy, validation_accuracy
 
@@ -18,16 +18,18 @@ def verdict(comparison: SweepComparison) -> str:
     if models is None:
         return "One of the two sweeps has no model to compare."
     ahead = max(models, key=lambda model: model.difference)
-    test = (
-        f"(same validation examples, corrected for the choice among {ahead.num_candidates}, "
-        f"p = {comparison.p_value:.2g})"
+    leading = comparison.first if ahead is models[0] else comparison.second
+    lead = (
+        f"{leading.sweep.name} leads by {100 * ahead.difference:.1f} points on the same validation "
+        f"examples (95 % interval {points(ahead.low)} to {points(ahead.high)}, corrected for the "
+        f"choice among {ahead.num_candidates}; p = {comparison.p_value:.2g})"
     )
     if comparison.better is None:
         return (
-            f"The chosen models cannot be distinguished {test}. To detect a difference of one "
+            f"The chosen models cannot be distinguished: {lead}. To detect a difference of one "
             f"point, about {ahead.images_for_one_point:,} validation examples are needed."
         )
-    return f"The chosen model of {comparison.better.sweep.name} is better {test}."
+    return f"The chosen model of {comparison.better.sweep.name} is better: {lead}."
 
 
 def side_by_side(comparison: SweepComparison) -> list[tuple[str, str, str]]:
