@@ -40,7 +40,7 @@ SIDES = {  # number of jobs: learning rates × values of l2_reg
 }
 COUNTS: Mapping[Mode, tuple[tuple[int, ...], tuple[int, ...]]] = {  # this project, the stock way
     Mode.FULL: ((2, 64, 256, 512, 1024, MANY_JOBS), (2, 64, 256, 1024)),
-    Mode.QUICK: ((2, 64, 256), (2, 64)),
+    Mode.QUICK: ((2, 64, 1024), (2, 64)),
     Mode.SMOKE: ((2, 4, 8), (2, 4, 8)),
 }
 
