@@ -91,10 +91,9 @@ def figures(measured: Diagnostics, classes: tuple[str, ...]) -> list[tuple[str, 
         ),
         (
             "Calibration",
-            f"expected calibration error {100 * measured.calibration.error:.1f} points: the mean "
-            f"difference between confidence ({percent(measured.calibration.confidence)} on "
-            f"average) and accuracy over {BINS} bins, weighted by their examples (Guo et al., "
-            "2017)",
+            f"{100 * measured.calibration.error:.1f} points, the mean difference between "
+            f"confidence and accuracy over {BINS} bins of examples (expected calibration error: "
+            "Guo et al., 2017)",
         ),
         (
             "Dead hidden units",

@@ -149,7 +149,7 @@ def _gap(gap: TestGap) -> str:
     elif gap.high < 0:
         reason = "This is more than chance: the test examples are easier"
     else:
-        reason = "Chance alone explains such a difference"
+        reason = "Chance alone can explain this difference"
     return f"{difference} ({interval}). {reason}."
 
 
