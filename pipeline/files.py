@@ -42,6 +42,25 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
         raise
 
 
+def atomic_link(source: Path, path: Path) -> None:
+    """Let `path` name the same file as `source`. An earlier file is replaced in one step.
+
+    Where the file system has no hard links, the content is copied.
+
+    Raises:
+        OSError: the file cannot be written; an earlier file is untouched.
+    """
+    temporary = temporary_name(path)
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        atomic_write(path, lambda file: file.write(source.read_bytes()))
+    else:
+        temporary.replace(path)
+        temporary.unlink(missing_ok=True)  # stays if both paths named the same file before
+
+
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Create a folder in `parent`, and remove it at the end of the block.

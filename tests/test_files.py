@@ -100,3 +100,23 @@ def test_lock_never_truncates_its_file(tmp_path: Path) -> None:
     with files.lock_file(path):
         pass
     assert not path.exists() or path.read_text() == "content"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_link_replaces_a_file_and_outlives_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    source, path = tmp_path / "source", tmp_path / "path"
+    source.write_bytes(b"new")
+    path.write_bytes(b"old")
+    for _ in range(2):
+        files.atomic_link(source, path)
+        assert path.read_bytes() == b"new"
+        assert sorted(tmp_path.iterdir()) == [path, source]
+    files.atomic_write(source, lambda file: file.write(b"newer"))
+    assert path.read_bytes() == b"new"

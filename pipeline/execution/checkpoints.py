@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.execution.checkpoint_file import Model, as_arrays, read_checkpoint
-from pipeline.files import atomic_write, delete_abandoned
+from pipeline.files import atomic_link, atomic_write, delete_abandoned
 from pipeline.nn.history import Checkpoint
 from pipeline.process import this_process
 
@@ -53,11 +53,11 @@ class Checkpoints:
             OSError: the disk is full, or the folder is not writable.
         """
         arrays = as_arrays(name, checkpoint)
-        paths = [self.path(name)]
-        if own_copy or checkpoint.outcome:
-            paths.append(self.result_path(name))
-        for path in paths:
-            atomic_write(path, lambda file: np.savez(file, **arrays))
+        has_copy = own_copy or checkpoint.outcome is not None
+        path = self.result_path(name) if has_copy else self.path(name)
+        atomic_write(path, lambda file: np.savez(file, **arrays))
+        if has_copy:
+            atomic_link(path, self.path(name))
 
     def delete(self, name: str) -> None:
         """Delete the checkpoint of a model, if there is one."""
