@@ -269,11 +269,11 @@ def _sweep_name(hydra_config: DictConfig) -> str:
 def _write_report(store: Store, sweep: Sweep) -> bool:
     """Write and print the report; returns whether it chose a model."""
     from pipeline.execution.workers import stop_workers
-    from pipeline.report.links import runs_page
+    from pipeline.report.links import leaderboard
     from pipeline.report.write import write_report
 
     stop_workers()  # they map the data, which the report reads again
     report = write_report(store, sweep, outputs_dir() / "reports")
     print(*report.lines, sep="\n")
-    print(f"All runs: {runs_page(store.uri, sweep.experiment_id)}")
+    print(f"Leaderboard: {leaderboard(store.uri, sweep)}")
     return report.best is not None

@@ -6,21 +6,21 @@ import shlex
 from urllib.parse import quote
 
 from pipeline.paths import IN_CHECKOUT, default_tracking_uri
+from pipeline.tracking.entities import Sweep
+from pipeline.tracking.views import View, view_page
 from pipeline.uris import redact
 
 LOCAL_UI = "http://127.0.0.1:5000"  # the address of `make ui`
-# Without this type, MLflow's UI opens its view for language models.
-RUNS_PAGE = "#/experiments/{}/runs?workflowType=machine_learning"
 
 
-def runs_page(uri: str, experiment_id: str) -> str:
-    """The command that starts the UI of a store, if it has no server, and the address of the runs.
+def leaderboard(uri: str, sweep: Sweep) -> str:
+    """The command that starts the UI of a store, if it has no server, and where a sweep is shown.
 
     Args:
         uri: of the store.
-        experiment_id: of the runs.
+        sweep: whose leaderboard is meant.
     """
-    page = RUNS_PAGE.format(experiment_id)
+    page = view_page(sweep, View.LEADERBOARD)
     command = ui_command(uri)
     address = LOCAL_UI if command else redact(uri.rstrip("/"))
     return f"{command}, then {address}/{page}" if command else f"{address}/{page}"

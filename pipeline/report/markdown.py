@@ -22,6 +22,7 @@ from pipeline.report.model_tables import (
 )
 from pipeline.report.tables import Table, configuration_table, outcome_tables
 from pipeline.tracking.entities import Sweep
+from pipeline.tracking.views import View, view_page
 
 
 def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
@@ -68,7 +69,9 @@ def mlflow_description(found: SweepAnalysis, sweep: Sweep, pictures: Sequence[st
     runs = f"#/experiments/{sweep.experiment_id}/runs"
     artifact = f"get-artifact?run_uuid={sweep.run_id}&path=report%2F"
     chosen = [f"[Chosen run]({runs}/{found.chosen.best.run_id})"] if found.chosen else []
-    links = " · ".join([*chosen, f"[Report]({runs}/{sweep.run_id}/artifacts/report)"])
+    report = f"[Report]({runs}/{sweep.run_id}/artifacts/report)"
+    views = [f"[{view.value.capitalize()}]({view_page(sweep, view)})" for view in View]
+    links = " · ".join([*chosen, report, *views])
     shown = " ".join(f"![{name}]({artifact}{name})" for name in pictures)
     return "\n\n".join([answer, links, notes, shown])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.analysis.evaluation import Best
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
+from pipeline.analysis.runs import swept_names
 from pipeline.analysis.sweep import analyse, compare_sweeps
 from pipeline.errors import PipelineError
 from pipeline.files import delete_abandoned, temporary_folder
@@ -22,6 +23,7 @@ from pipeline.report.html import html
 from pipeline.report.markdown import markdown, mlflow_description
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
+from pipeline.tracking.views import save_views
 
 LIBRARIES = (  # imported where they are used
     *("matplotlib.figure", "matplotlib.backends.backend_svg"),
@@ -84,6 +86,7 @@ def write_report(
         pictures = [f"{chart.name}.svg" for chart in drawings.charts]
         text = mlflow_description(found, sweep, pictures)
         store.log_summary(sweep, text, best.run_id if best else None)
+        save_views(store, sweep, [name for name in swept_names(found.jobs) if name != "data.name"])
     return Report(
         sweep=sweep.name,
         folder=folder,

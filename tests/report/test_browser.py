@@ -34,6 +34,7 @@ from pipeline.serving.promotion import promote
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
+from pipeline.tracking.views import View, view_page
 from tests.browser import CHROMIUM, Browser
 from tests.sweeps import train_sweep
 
@@ -354,6 +355,29 @@ def test_mlflow_ui_shows_the_sweep_its_jobs_and_the_champion(
     browser.until(f"{pictures}.filter((image) => image.naturalWidth > 0).length >= 3")
     browser.open(f"{runs}?workflowType=machine_learning")
     browser.until(f"document.body.innerText.includes('sweep {sweep.name}')")
+    browser.ask("Page.navigate", url="about:blank")
+    browser.open(f"{ui}/{view_page(sweep, View.LEADERBOARD)}")
+    browser.until("document.body.innerText.includes('Sort: best_val_acc')")
+    names = (
+        "[...document.querySelectorAll('.ag-row')]"
+        ".sort((a, b) => a.getAttribute('row-index') - b.getAttribute('row-index'))"
+        ".flatMap((row) => [...row.querySelectorAll('a')]).map((a) => a.textContent)"
+        ".filter((name) => name.startsWith('H=') || name.startsWith('sweep'))"
+    )
+    browser.until(f"{names}[0] === '{facts['name']}'")
+    rows = json.loads((written.folder / "report.json").read_text())["runs"]
+    accuracies = {row["name"]: row["best_val_acc"] for row in rows}
+    known = [accuracies[name] for name in browser.run(names)]  # only the jobs of this sweep
+    assert len(known) > 3
+    assert known == sorted(known, reverse=True)
+    for column in ("hidden_size", "learning_rate", "l2_reg", "best_val_acc"):
+        assert column in browser.text()
+    browser.ask("Page.navigate", url="about:blank")
+    browser.open(f"{ui}/{view_page(sweep, View.CURVES)}")
+    browser.until("document.querySelectorAll('.js-plotly-plot').length >= 4")
+    browser.ask("Page.navigate", url="about:blank")
+    browser.open(f"{ui}/{view_page(sweep, View.PARALLEL)}")
+    browser.until("document.querySelectorAll('.parcoords, svg g.axis').length >= 1")
     browser.open(f"{runs}/{facts['run_id']}")
     browser.until(f"document.body.innerText.includes('{facts['name']}')")
     browser.until("document.body.innerText.includes('best_val_acc')")

@@ -16,7 +16,7 @@ VANISH = 5.0  # seconds within which the workers of a killed parent are gone
 STOP = 15.0  # seconds within which a sweep that was asked to stop has stopped
 AT_ONCE = 3.0  # within which a sweep has stopped after a second Ctrl-C
 LEFT = 0.7  # of the time of a sweep, about, that a resumed one needs
-LAST_LINE = "All runs: "  # that a sweep prints
+LAST_LINE = "Leaderboard: "  # that a sweep prints
 
 
 def phase(outputs: Path) -> str:
