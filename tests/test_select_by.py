@@ -16,6 +16,7 @@ from pipeline.analysis.artifacts import load_hits
 from pipeline.analysis.runs import rank, selection_metric, tabulate
 from pipeline.config import DataConfig, Halving
 from pipeline.data.load import load
+from pipeline.errors import PipelineError
 from pipeline.execution.fingerprint import fingerprint
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.nn.history import Metrics
@@ -23,7 +24,7 @@ from pipeline.nn.model import balanced_accuracy
 from pipeline.nn.train import train as train_models
 from pipeline.report.write import write_report
 from pipeline.selection import METRICS
-from pipeline.serving.promotion import find
+from pipeline.serving.promotion import find, promote
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.commands import report_of, succeed
@@ -143,3 +144,20 @@ def test_optuna_minimises_the_loss(outputs: Path, imbalanced: DataConfig) -> Non
     (folder,) = (outputs / "multirun").iterdir()
     found = (folder / "optimization_results.yaml").read_text()
     assert f"best_evaluated_value: {report['best']['val_loss']!r}" in found
+
+
+def test_champion_is_replaced_by_a_better_balanced_accuracy_only(
+    store: Store, tmp_path: Path, imbalanced: DataConfig
+) -> None:
+    shared = {"select_by": "balanced_acc", "batch_size": 20}
+    poor = train_sweep(store, tmp_path, "poor", shared | {"num_epochs": 1}, data=imbalanced)
+    promote(store, tabulate(queries.sweep_runs(store, poor)).iloc[0])
+    equal = shared | {"num_epochs": 1, "seed": 1}
+    train_sweep(store, tmp_path, "equal", equal, data=imbalanced)
+    with pytest.raises(
+        PipelineError, match=r"its balanced accuracy is \d+\.\d % against \d+\.\d %"
+    ):
+        promote(store, find(store, None, "equal")[0])
+    good = shared | {"num_epochs": 20, "learning_rate": 0.3}
+    train_sweep(store, tmp_path, "good", good, data=imbalanced)
+    assert promote(store, find(store, None, "good")[0]).version == "2"

@@ -44,6 +44,7 @@ def compare_selected(
     selected: int = 0,
     resamples: int = 2000,
     random_state: int = 0,
+    weights: NDArray[np.float64] | None = None,
 ) -> ModelComparison:
     """Test whether a model is better than another one although it was selected for its accuracy.
 
@@ -65,9 +66,14 @@ def compare_selected(
         selected: its row.
         resamples: the number of bootstrap resamples.
         random_state: the seed of the bootstrap.
+        weights: (images,) of mean 1, as `class_weights` gives them; None: all 1.
     """
     n = len(other)
     signs = candidates.astype(np.float32) - other.astype(np.float32)
+    step = 1.0  # the smallest change of the statistic that counts
+    if weights is not None:
+        signs *= weights.astype(np.float32)
+        step = float(weights.max())
     differences = signs.mean(axis=1, dtype=float)
     deviations = signs.std(axis=1, dtype=float) / math.sqrt(n)
     competes = differences >= -deviations * math.sqrt(2 * math.log(math.log(max(n, 16))))
@@ -76,11 +82,10 @@ def compare_selected(
     drawn = random.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float32)
     largest = ((drawn - 1) @ signs[competes].T).max(axis=1) / n
     difference, deviation = float(differences[selected]), float(deviations[selected])
-    reached = int((largest >= difference - 0.5 / n).sum()) if difference > 0 else resamples
+    reached = int((largest >= difference - 0.5 * step / n).sum()) if difference > 0 else resamples
     # With few differing images the bootstrap is too coarse, and the exact McNemar test decides.
-    wins, losses = int((signs[selected] > 0).sum()), int((signs[selected] < 0).sum())
-    exact = float(binom.sf(wins - 1, wins + losses, 0.5))
-    discordant = float(np.abs(signs[selected]).mean())
+    exact = _sign_test(signs[selected], step if weights is not None else None)
+    discordant = float(np.square(signs[selected]).mean())
     critical = float(np.quantile(largest, 1 - ALPHA)) / deviation if deviation > 0 else 0.0
     factor = critical + float(norm.ppf(POWER))
     return ModelComparison(
@@ -93,8 +98,34 @@ def compare_selected(
     )
 
 
+def class_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Weights (N,) with which the mean over images is the balanced accuracy: n ÷ (C n_c)."""
+    counts = np.bincount(labels)
+    return np.asarray(len(labels) / (np.count_nonzero(counts) * counts[labels]), np.float64)
+
+
+def _sign_test(signs: NDArray[np.float32], step: float | None) -> float:
+    """The one-sided p-value of McNemar's test.
+
+    Args:
+        signs: (images,) the differences of the hits, possibly weighted.
+        step: None for differences of ±1, for which the test is exact. Otherwise the largest weight:
+            the test then is McNemar's normal approximation (1947), Σ w s ÷ √(Σ w² s²), whose
+            correction for continuity is one step.
+    """
+    if step is None:
+        wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
+        return float(binom.sf(wins - 1, wins + losses, 0.5))
+    total, spread = float(signs.sum(dtype=float)), math.sqrt(float(np.square(signs).sum()))
+    return float(norm.sf((total - step) / spread)) if spread > 0 else 1.0
+
+
 def compare_runs(
-    store: Store, selected: pd.Series[Any], candidates: pd.DataFrame, other: pd.Series[Any]
+    store: Store,
+    selected: pd.Series[Any],
+    candidates: pd.DataFrame,
+    other: pd.Series[Any],
+    weights: NDArray[np.float64] | None = None,
 ) -> ModelComparison:
     """Compare a selected run with another one, which may belong to another sweep.
 
@@ -103,6 +134,7 @@ def compare_runs(
         selected: a row of `pipeline.analysis.runs.tabulate`.
         candidates: the rows among which it was selected. Those without predictions are ignored.
         other: the row of the other run.
+        weights: of the images, as in `compare_selected`.
 
     Raises:
         PipelineError: the runs have other validation images, or lack their predictions.
@@ -117,4 +149,4 @@ def compare_runs(
     num_val = int(selected["num_val"])
     run_ids = [selected["run_id"], *dict.fromkeys(compared["run_id"])]
     hits = np.array([load_hits(store, run_id, num_val) for run_id in run_ids])
-    return compare_selected(load_hits(store, other["run_id"], num_val), hits)
+    return compare_selected(load_hits(store, other["run_id"], num_val), hits, weights=weights)

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.analysis.artifacts import AnalysisError, read_config
-from pipeline.analysis.comparison import compare_runs
+from pipeline.analysis.comparison import class_weights, compare_runs
 from pipeline.analysis.runs import rank, tabulate
 from pipeline.config import Job
 from pipeline.data.kinds import read_raw
@@ -102,6 +102,8 @@ def check_better(
 ) -> None:
     """Compare a model with the champion on the validation rows, as the report does.
 
+    With select_by=balanced_acc the test compares balanced accuracies, otherwise accuracies.
+
     Raises:
         AnalysisError: the two models cannot be compared, or the new one is not significantly
             better.
@@ -110,15 +112,21 @@ def check_better(
     try:
         old = tabulate(queries.single_run(store, champion.run_id)).iloc[0]
         others = run.to_frame().T if candidates is None else candidates
-        found = compare_runs(store, run, others, old)
+        weights = None
+        if run["select_by"] == "balanced_acc":
+            weights = class_weights(read_raw(read_config(store, run["run_id"]).data).val.labels)
+        found = compare_runs(store, run, others, old, weights)
     except PipelineError as error:
         raise AnalysisError(
             f"{label}, cannot be compared with the new model ({error}): add --force to replace it"
         ) from error
     if not found.is_better:
+        name, accuracy = "validation accuracy", float(run["best_val_acc"])
+        if weights is not None:
+            name, accuracy = "balanced accuracy", float(run["best_balanced_acc"])
         raise AnalysisError(
-            f"{run['name']} does not replace {label}: its validation accuracy is "
-            f"{percent(run['best_val_acc'])} against {percent(old['best_val_acc'])}, which is not "
+            f"{run['name']} does not replace {label}: its {name} is {percent(accuracy)} against "
+            f"{percent(accuracy - found.difference)}, which is not "
             f"significantly better (the best of {found.num_candidates} on the same validation "
             f"rows, p = {found.p_value:.2g} with a correction for that choice; a difference of one "
             f"point needs about {found.images_for_one_point:,} validation rows): add --force to "

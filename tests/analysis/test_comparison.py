@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.simulation import simulate
-from pipeline.analysis.comparison import compare_selected
+from pipeline.analysis.comparison import class_weights, compare_selected
 from pipeline.analysis.paired import mcnemar
+from pipeline.nn.model import balanced_accuracy
 
 
 def test_best_of_equal_models_rarely_replaces_an_equal_champion() -> None:
@@ -100,3 +101,40 @@ def test_one_point_is_detected_with_any_images_if_no_more_than_its_square_differ
     assert compare_selected(champion, candidate[None], resamples=20).images_for_one_point == 0
     champion[1] = False
     assert compare_selected(champion, candidate[None], resamples=20).images_for_one_point > 0
+
+
+def test_weights_compare_balanced_accuracies() -> None:
+    random = np.random.default_rng(0)
+    labels = (random.random(600) < 0.1).astype(int)
+    weights = class_weights(labels)
+    assert weights.mean() == pytest.approx(1)
+    rare = labels == 1
+    # The other model always predicts the majority; the new one finds most of the rare class.
+    other, new = ~rare, np.where(rare, random.random(600) < 0.8, random.random(600) < 0.9)
+    plain, balanced = (
+        compare_selected(other, new[None]),
+        compare_selected(other, new[None], weights=weights),
+    )
+    assert not plain.is_better
+    assert balanced.is_better
+    assert balanced.difference == pytest.approx(
+        balanced_accuracy(new, labels) - balanced_accuracy(other, labels), abs=1e-6
+    )
+    assert balanced.low < balanced.difference < balanced.high
+    equal = compare_selected(other, new[None], weights=np.ones(600))
+    assert equal.p_value == pytest.approx(plain.p_value, abs=0.01)
+
+
+def test_weighted_comparison_holds_its_error_rate() -> None:
+    random = np.random.default_rng(0)
+    labels = (np.arange(400) < 60).astype(int)
+    weights = class_weights(labels)
+    replaced = 0
+    for _ in range(100):
+        hits = random.random((9, 400)) < np.where(labels == 1, 0.7, 0.9)
+        scores = (hits * weights).mean(axis=1)
+        best = int(scores[:-1].argmax())
+        replaced += compare_selected(
+            hits[-1], hits[:-1], best, resamples=200, weights=weights
+        ).is_better
+    assert replaced <= 10  # of 100, at a level of 5 %
