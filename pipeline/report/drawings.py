@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.analysis.calibration import Calibration
 from pipeline.analysis.diagnostics import Mistake
 from pipeline.analysis.result import SweepAnalysis
 from pipeline.data import published
+from pipeline.report.charts.calibration import draw_calibration
 from pipeline.report.charts.canvas import COLOURS, MARKERS
 from pipeline.report.charts.curves import draw_curves
 from pipeline.report.charts.images import Picture, draw_pair, draw_weights
 from pipeline.report.evidence_charts import Chart, EvidenceCharts, draw_evidence
-from pipeline.report.formatting import show
+from pipeline.report.formatting import percent, show
 from pipeline.report.labels import run_label
 
 PAIR_WIDTH = 200  # pixels of the page for an image and its gradient
@@ -28,6 +30,7 @@ class Drawings:
     evidence: EvidenceCharts
     mistakes: Sequence[tuple[Mistake, Picture]]
     first_layer: Picture | None
+    calibration: Chart | None  # the reliability diagram of the chosen model
 
     @property
     def charts(self) -> list[Chart]:
@@ -48,6 +51,7 @@ def draw(found: SweepAnalysis) -> Drawings:
             for mistake in (diagnostics.mistakes if diagnostics else [])
         ],
         first_layer=_first_layer(found),
+        calibration=_calibration(diagnostics.calibration) if diagnostics else None,
     )
 
 
@@ -82,6 +86,16 @@ def _curves(found: SweepAnalysis) -> Iterator[Chart]:
     for name, (title, metrics) in charts.items():
         alternative = f"{title} by epoch of the models in the legend"
         yield Chart(name, title, alternative, draw_curves(name, curves, metrics, num_val))
+
+
+def _calibration(calibration: Calibration) -> Chart:
+    return Chart(
+        "calibration",
+        "Accuracy of the validation examples by the confidence of the model, with 95 % intervals. "
+        "A calibrated model lies on the dashed line",
+        f"Accuracy by confidence; expected calibration error {percent(calibration.error)}",
+        draw_calibration(calibration),
+    )
 
 
 def _first_layer(found: SweepAnalysis) -> Picture | None:

@@ -108,7 +108,9 @@ def test_page_is_drawn_without_network_or_errors(page: Browser, written: Report)
     assert f"Best model: H={written.best.values['hidden_size']}" in text[:400]
     for title in ("Hyperparameter importance", "Learning curves", "Chosen model", "All runs"):
         assert title in text
-    assert page.run("document.querySelectorAll('svg').length") == 8  # 3 marginals, 2, 3 of curves
+    assert (
+        page.run("document.querySelectorAll('svg').length") == 9
+    )  # 3 marginals, 2, 3 of curves, calibration
     drawn = "[...document.querySelectorAll('img')].every((i) => i.complete && i.naturalWidth > 0)"
     assert page.run(drawn)
     assert [url for url in page.requests() if not url.startswith(("file:", "data:"))] == []

@@ -125,3 +125,12 @@ def test_distinct_places_skip_curves_that_cover_each_other() -> None:
     assert _distinct(losses) == [0, 3, 5]
     assert _distinct(losses[:1]) == [0]
     assert _distinct(losses[:0]) == []
+
+
+def test_reliability_diagram_has_a_mark_for_each_bin(found: SweepAnalysis) -> None:
+    chart = draw(found).calibration
+    assert chart is not None
+    assert found.diagnostics is not None
+    marks = chart.svg[chart.svg.index('id="calibration-line2d_') :]
+    bins = found.diagnostics.calibration.bins
+    assert len(re.findall(rf"<use [^>]*style=\"fill: {CHOSEN}", marks)) == len(bins)

@@ -213,7 +213,9 @@ def test_page_is_well_formed_and_its_charts_are_described(page: Page) -> None:
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert page.tags.count("h1") == page.tags.count("main") == 1
-    assert page.tags.count("svg") == 7  # two marginals, two of all configurations, three of curves
+    assert (
+        page.tags.count("svg") == 8
+    )  # 2 marginals, 2 of all configurations, 3 of curves, calibration
     named = [value for name, value in page.attributes if name in ("alt", "aria-label")]
     assert any("16 hidden units" in (value or "") for value in named)
     assert any("Validation loss by epoch" in (value or "") for value in named)
