@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.commands import report_of, run, store_of, succeed
@@ -60,8 +61,11 @@ def test_two_sweeps_in_one_folder_have_two_ids_and_two_reports(tmp_path: Path) -
 
 
 def test_relative_paths_count_from_the_directory_of_the_command(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", X=rng.normal(size=(90, 8)), y=np.arange(90) % 3)
+    data = ("data=npz", "data.file=own.npz", "batch_size=20")
     values = ("hidden_size=4", "num_epochs=1", "hydra.job.chdir=true")
-    succeed(tmp_path / "outputs", *values, "tracking.uri=sqlite:///here.db")
+    succeed(tmp_path / "outputs", *values, *data, "tracking.uri=sqlite:///here.db")
     assert (tmp_path / "here.db").exists()
 
 

@@ -9,9 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import report_of, store_of
+from tests.commands import report_of, store_of, succeed
 
+REPORT = f"{sys.executable} -m pipeline.report"
 SWEEP = f"{sys.executable} -m pipeline -m hidden_size=4,8 num_epochs=1"
+
+
+def succeed_in_shell(command: str, outputs: Path) -> None:
+    """Run a command in a shell, which fails if any part of a pipe fails."""
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        cwd=outputs.parent,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert b"Traceback" not in done.stdout + done.stderr
+    assert b"Exception ignored" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -27,18 +42,19 @@ SWEEP = f"{sys.executable} -m pipeline -m hidden_size=4,8 num_epochs=1"
 )
 def test_sweep_ends_with_its_report_and_closed_runs(tmp_path: Path, command: str) -> None:
     outputs = tmp_path / "outputs"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done
-    assert b"Traceback" not in done.stdout + done.stderr
-    assert b"Exception ignored" not in done.stderr
+    succeed_in_shell(command, outputs)
     assert len(report_of(outputs)["runs"]) == 2
     client = store_of(outputs).client
     (experiment,) = [e for e in client.search_experiments() if e.name == "digits"]
     runs = client.search_runs([experiment.experiment_id])
     assert [each.info.status for each in runs] == ["FINISHED"] * 3
+
+
+def test_report_and_promotion_end_well_with_dead_and_narrow_streams(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    succeed(outputs, "-m", "hidden_size=4,8", "num_epochs=1")
+    for command in (f"{REPORT} | head -c 1", f"{REPORT} >&- 2>&-", f"{REPORT} > /dev/full"):
+        succeed_in_shell(command, outputs)
+    succeed_in_shell(f"PYTHONIOENCODING=ascii {REPORT}", outputs)
+    promote = f"{sys.executable} -m pipeline.promote"
+    succeed_in_shell(f"PYTHONIOENCODING=ascii {promote} | head -c 1", outputs)

@@ -224,3 +224,20 @@ def test_markup_in_a_store_is_escaped_in_markdown(page: tuple[str, str, str]) ->
     for table in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
         bars = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table.splitlines()}
         assert len(bars) == 1
+
+
+def test_hostile_sweep_name_is_plain_text_on_the_terminal_and_in_the_verdict(swept: Path) -> None:
+    store = Store(f"sqlite:///{swept}/mlflow.db")
+    first = next(s for s in store.search("tags.kind = 'sweep'") if s.data.tags["sweep"][0] == "2")
+    original = queries.find_sweep(store, first.data.tags["sweep"])
+    worse = queries.sweep_runs(store, original).sort_values("metrics.best_val_acc").iloc[0]
+    hostile = store.start_sweep(original.experiment_id, "\x1b[31m|<b>*x*", "…", 1)
+    store.link_reused_runs(hostile, {0: worse["run_id"]})
+    names = ("--sweep", hostile.name, "--against", original.name)
+    done = succeed(swept, *names, module="pipeline.report")
+    assert "\x1b" not in done.stdout
+    assert "<b>*x*" in done.stdout
+    markdown = (swept / "reports" / "latest" / "report.md").read_text()
+    assert "\x1b" not in markdown
+    assert r"\|\<b\>\*x\*" in markdown
+    assert "|<b>*x*" not in markdown
