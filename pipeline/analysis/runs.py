@@ -29,6 +29,11 @@ METRICS = (*BEST, "best_epoch", *CURVES, "test_acc", "num_test")
 PARAMS = (*HYPERPARAMETERS, "data.name")
 SIZES = ("num_train", "num_val", "num_features", "num_classes")
 DATA = ("dataset", "dataset_digest", *SIZES)
+# The numbers without which a run has no result.
+RESULT = (
+    *("hidden_size", "l2_reg", "learning_rate"),
+    *("best_val_acc", "best_val_loss", "best_epoch", "num_val"),
+)
 OTHER_TAGS = ("test_digest", "diverged_epoch", "halted_epoch", "error")
 _TRUTH = {"true": True, "false": False}
 _INTEGERS = ["job", *SIZES, "diverged_epoch", "halted_epoch", "best_epoch"]
@@ -60,12 +65,25 @@ def tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     shapes = {name: math.prod(shape) for name, shape in published.IMAGE_SHAPES.items()}
     jobs["num_features"] = jobs["num_features"].fillna(jobs["dataset"].map(shapes).astype("Int64"))
     jobs["num_classes"] = jobs["num_classes"].fillna(published.NUM_CLASSES)
+    _fail_incomplete(jobs)
     jobs.insert(4, "configuration", configuration_ids(jobs))
     jobs["gap"] = jobs["train_acc"] - jobs["val_acc"]
     times = runs.reindex(columns=["start_time", "end_time"])
     jobs["started"], jobs["ended"] = (pd.to_datetime(times[key], utc=True) for key in times)
     jobs["seconds"] = (jobs["ended"] - jobs["started"]).dt.total_seconds()
     return jobs
+
+
+def _fail_incomplete(jobs: pd.DataFrame) -> None:
+    """Let runs fail that claim a result and lack its numbers, as other programs can write them."""
+    outcome = jobs["outcome"]
+    numbers = jobs[list(RESULT)].apply(pd.to_numeric, errors="coerce").astype(float)
+    is_complete = np.isfinite(numbers).all(axis=1)
+    is_complete &= (outcome != Outcome.HALTED) | jobs["halted_epoch"].notna()
+    incomplete = outcome.isin((Outcome.FINISHED, Outcome.HALTED)) & ~is_complete
+    jobs["outcome"] = outcome.mask(incomplete, Outcome.FAILED.value)
+    reason = "its run in MLflow lacks a hyperparameter or a metric"
+    jobs["error"] = jobs["error"].astype(object).mask(incomplete, reason)
 
 
 def rank(jobs: pd.DataFrame) -> pd.DataFrame:

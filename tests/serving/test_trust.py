@@ -18,6 +18,7 @@ from pipeline.serving.server import load_champion
 from pipeline.serving.trust import EARLIER, UntrustedModelError, check_code
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import Store
+from tests.commands import run
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_model_with_other_code_is_loaded_only_with_trust(store: Store, folder: P
     assert not (folder / "executed").exists()
     assert load_champion(store, "foreign", trust=True).champion.name == "foreign"
     assert (folder / "executed").exists()
+
+
+def test_command_refuses_to_serve_other_code(store: Store, folder: Path, tmp_path: Path) -> None:
+    foreign_champion(store, folder, "refused")
+    options = ("--name", "refused", "--tracking-uri", store.uri)
+    done = run(tmp_path / "outputs", *options, module="pipeline.serve")
+    assert done.returncode == 1
+    assert "version 1 of refused is not served" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "executed").exists()
 
 
 def test_champion_without_a_name_is_the_latest_of_this_project(store: Store, folder: Path) -> None:

@@ -61,15 +61,6 @@ def test_other_errors_are_not_retried_and_name_failure_reason_and_remedy() -> No
     assert len(store.failures) == 1
 
 
-def test_lock_file_that_is_a_link_is_refused_and_its_target_is_kept(tmp_path: Path) -> None:
-    target = tmp_path / "notes"
-    target.write_text("my notes")
-    (tmp_path / "mlflow.db.lock").symlink_to(target)
-    with pytest.raises(TrackingError, match="cannot be opened"):
-        Store(sqlite_uri(tmp_path / "mlflow.db"))
-    assert target.read_text() == "my notes"
-
-
 def test_reused_runs_fill_several_tags_and_are_all_read_back(tmp_path: Path) -> None:
     store = Store(sqlite_uri(tmp_path / "mlflow.db"))
     sweep = store.start_sweep(store.ensure_experiment("x"), "s", "…")

@@ -11,7 +11,7 @@ from pipeline.tracking import cleanup, queries
 from pipeline.tracking.errors import TrackingError
 from pipeline.tracking.store import Store
 from pipeline.uris import sqlite_uri
-from tests.commands import succeed
+from tests.commands import report_of, succeed
 
 OWN = {"mlflow.source.name": "pipeline"}
 ODD_TAGS = [
@@ -68,4 +68,13 @@ def test_runs_of_other_programs_are_never_ended(store: Store) -> None:
 def test_sweep_and_report_work_in_a_store_with_odd_runs(store: Store, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     succeed(outputs, "-m", "hidden_size=4,8", "num_epochs=1", "hydra.launcher.shards=1")
+    sweep = queries.find_sweep(store)
+    child = {"mlflow.parentRunId": sweep.run_id, "kind": "job", "outcome": "finished"}
+    for job, value in (("5", "1e400"), ("6", "x" * 50), ("x", "nan")):
+        tags = OWN | child | {"job": job, "num_train": "many", "halted_epoch": "²"}
+        run_id = store.client.create_run(sweep.experiment_id, tags=tags).info.run_id
+        store.client.log_param(run_id, "learning_rate", value)
+        store.client.log_metric(run_id, "best_val_acc", float("nan"))
+        store.client.set_terminated(run_id, "FINISHED")
     succeed(outputs, module="pipeline.report")
+    assert len(report_of(outputs)["runs"]) == 4

@@ -30,6 +30,18 @@ def test_unusable_store_is_one_sentence_without_password(
     assert not list(outputs.rglob("weights.npz"))
 
 
+def test_lock_file_that_is_a_link_is_refused_and_its_target_is_kept(tmp_path: Path) -> None:
+    outputs, target = tmp_path / "outputs", tmp_path / "notes"
+    outputs.mkdir()
+    target.write_text("my notes")
+    (outputs / "mlflow.db.lock").symlink_to(target)
+    done = run(outputs, *SWEEP)
+    assert done.returncode == 1
+    assert "cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert target.read_text() == "my notes"
+
+
 def test_deleted_experiment_stops_a_sweep_before_training(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
