@@ -27,7 +27,8 @@ from pipeline.tracking import queries
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import Store
 from pipeline.uris import sqlite_uri
-from tests.commands import run, succeed
+from tests.commands import run as run_command
+from tests.commands import succeed
 from tests.conftest import DIGITS, SMALL, TRACKING
 from tests.sweeps import train_sweep
 
@@ -127,7 +128,7 @@ def test_alias_moves_only_after_the_new_version_reproduces_its_accuracy(
     with pytest.raises(PipelineError, match=r"but its run recorded \d+: its weights or its data"):
         promote(store, damaged, "checked", force=True)
     options = ("--sweep", "damaged", "--name", "checked", "--force", "--tracking-uri", store.uri)
-    done = run(tmp_path / "outputs", *options, module="pipeline.promote")
+    done = run_command(tmp_path / "outputs", *options, module="pipeline.promote")
     assert done.returncode == 1
     assert "but its run recorded" in done.stderr
     assert "is the champion" not in done.stdout
@@ -191,7 +192,7 @@ def test_champion_of_a_deleted_run_is_replaced_only_by_force(
     for part in ("version 1 of orphan", "has been deleted in MLflow", "runs restore", "--force"):
         assert part in str(caught.value)
     options = ("--sweep", "champions", "--name", "orphan", "--tracking-uri", store.uri)
-    done = run(tmp_path / "outputs", *options, module="pipeline.promote")
+    done = run_command(tmp_path / "outputs", *options, module="pipeline.promote")
     assert done.returncode == 1
     assert done.stderr.startswith("version 1 of orphan, the current champion, cannot be compared")
     assert promote(store, ranking.iloc[0], "orphan", force=True).version == "2"
