@@ -107,6 +107,8 @@ def test_best_value_near_the_end_of_an_interval_suggests_a_wider_one(
         [f"{name}={wider}"] if wider else []
     )
     assert all(" end of the searched interval" in edge_sentence(edge) for edge in found)
+    end = "largest" if high - best < best - low else "smallest"
+    assert all(edge.end == end for edge in found)
 
 
 @pytest.mark.parametrize(
