@@ -142,6 +142,13 @@ def test_unsuitable_sampler_is_explained_in_one_sentence(sampler: str, said: str
         search("a=1,2", "b=interval(0,1)", sampler=sampler)
 
 
+def test_cmaes_names_the_choices_that_it_cannot_search() -> None:
+    with pytest.raises(ConfigError, match=r"and no choices, as for a, c: choose another sampler$"):
+        search("a=1,2", "b=interval(0,1)", "c=3,4", sampler="cmaes")
+    with pytest.raises(ConfigError, match=r"and no choices: choose another sampler$"):
+        search("b=interval(0,1)", sampler="cmaes")
+
+
 def test_resumed_study_draws_the_trials_of_an_uninterrupted_one(tmp_path: Path) -> None:
     wanted = search(*NUMBERS, n=14, batch=4)
     expected = values(train(Study(wanted, "whole", storage=None)))
