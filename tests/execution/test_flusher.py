@@ -228,3 +228,14 @@ def test_a_flush_stops_at_the_first_failure_and_the_next_one_starts_with_another
     for _ in range(4):
         flusher.flush()
     assert attempts == ["job 0", "job 0", "job 1", "job 2", "job 0"]
+
+
+def test_an_overdue_flush_is_made_at_the_next_tick(
+    place: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, flushes = Clock(), list[float]()
+    flusher = flusher_module.Flusher([], place, clock, clock.sleep)
+    monkeypatch.setattr(flusher, "flush", lambda: flushes.append(clock.now))
+    for clock.now in (0.0, 4.9, 8.1, 12.9, 13.2):
+        flusher.tick()
+    assert flushes == [0.0, 8.1, 13.2]
