@@ -278,3 +278,11 @@ def test_configuration_that_lost_a_seed_is_listed_apart(written: Written) -> Non
     lost = next(run for run in written.facts["runs"] if run["outcome"] == "diverged")
     assert lost["configuration"] != written.facts["evidence"]["configurations"][0]["configuration"]
     assert "Configurations that lost a seed: 1. " in written.markdown
+
+
+def test_report_states_that_the_interval_over_two_seeds_is_too_narrow(written: Written) -> None:
+    evidence = written.facts["evidence"]
+    sizes = [row["n"] for row in evidence["configurations"]] if evidence else [1]
+    few = max(sizes) > 1 and (sum(sizes) - len(sizes) < 6 or len(set(sizes)) > 1)
+    narrow = "The 95 % interval is a little too narrow" in written.markdown
+    assert narrow == (few and evidence["estimate"]["num_seeds"] > 1)
