@@ -114,7 +114,7 @@ class Hyperparameters:
         float,
         Field(ge=0, lt=1, description="ε, share of each label that is spread over all classes"),
         Traits(0, own_step=True, method="label smoothing {}"),
-    ] = 0
+    ] = 0.0
     nesterov: Annotated[
         bool,
         Field(description="whether momentum is Nesterov's: W ← W + μ v − η dW, after v is updated"),

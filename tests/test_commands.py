@@ -158,7 +158,7 @@ def test_help_explains_every_value(tmp_path: Path) -> None:
         if key not in ("defaults", "hydra", "tracking"):
             (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
             assert "#" in line
-    assert "data: cifar10, cifar100, digits, fashion_mnist" in text
+    assert "cifar10, cifar100, digits, fashion_mnist" in text
     assert "experiment: " in text
 
 

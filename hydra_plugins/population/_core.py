@@ -65,13 +65,15 @@ def _train(
     ahead = ThreadPoolExecutor(1)
     ahead.submit(backend.warm_up, len(numbered))
     ahead.submit(_load_report)
-    ahead.shutdown(wait=False)  # a search launches often, so each launch ends its own thread
     before = job_config()
     try:
         with sweep_folder_errors():
             jobs = [opener.open(number, overrides) for number, overrides in numbered]
     finally:
         set_job_config(before)
+        # threadpoolctl, which training calls, deadlocks with an import of a library in a thread:
+        # the one holds the loader's lock and waits for Python's, the other does the opposite.
+        ahead.shutdown()
     with reraise_pending_signal():
         where = run_context(launcher.config, launcher.config.hydra)
         runs = train_jobs([spec for spec, _ in jobs], where, backend, halving)

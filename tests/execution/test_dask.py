@@ -39,7 +39,7 @@ from tests.torture.server import Server
 GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
 SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)
-AS_IN_CONF = {"momentum": 0, "dropout": 0}  # logged as they are written there
+AS_IN_CONF = {"momentum": 0, "dropout": 0, "label_smoothing": 0}  # logged as they are written there
 URI = "http://127.0.0.1:1"
 KERNELS = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"  # not these
 
