@@ -121,6 +121,6 @@ def kept(place: RunContext, number: int, folder: Path) -> tuple[Any, Any]:
     assert place.sweep is not None
     run = queries.sweep_runs(place.store, place.sweep).set_index("tags.job").loc[str(number)]
     curves = queries.curves(place.store, run["run_id"], ["train_loss", "val_loss", "val_acc"])
-    path = place.store.download_artifact(run["run_id"], "weights.npz", folder)
+    path = place.store.artifacts.download(run["run_id"], "weights.npz", folder)
     with np.load(path, allow_pickle=False) as file:
         return curves.to_dict(), {name: file[name].tobytes() for name in file}

@@ -64,14 +64,14 @@ def test_mlflow_holds_every_run_with_its_weights(swept: tuple[Path, Any], tmp_pa
     assert curves.shape == (6, 4)
     assert curves["val_acc"].max() == best["metrics.best_val_acc"]
     with np.load(
-        store.download_artifact(best["run_id"], "weights.npz", tmp_path), allow_pickle=False
+        store.artifacts.download(best["run_id"], "weights.npz", tmp_path), allow_pickle=False
     ) as file:
         shapes = {name: file[name].shape for name in file}
     H = int(best["params.hidden_size"])
     preprocessing = {"mean": (64,), "largest": (), "classes": (10,)}
     assert shapes == {"W1": (64, H), "b1": (H,), "W2": (H, 10), "b2": (10,), **preprocessing}
     config = yaml.safe_load(
-        store.download_artifact(best["run_id"], "config.yaml", tmp_path).read_text()
+        store.artifacts.download(best["run_id"], "config.yaml", tmp_path).read_text()
     )
     assert (config["hidden_size"], config["data"]["name"]) == (H, "digits")
     inputs = store.client.get_run(best["run_id"]).inputs.dataset_inputs

@@ -44,7 +44,7 @@ def client(url: str, runs: int) -> float:
         began = time.monotonic()
         for _ in range(runs):
             run_id = store.start_run(sweep.experiment_id, "H=128", tags, sweep)
-            store.log_artifacts(run_id, Path(name))
+            store.artifacts.upload(run_id, Path(name))
             outcome = {"outcome": "finished"}
             store.log(run_id, points, params, outcome, dataset=dataset, status="FINISHED")
     return time.monotonic() - began

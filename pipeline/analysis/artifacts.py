@@ -72,7 +72,7 @@ def read_config(store: Store, run_id: str) -> Job:
         PipelineError: the artifact is missing or damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
-        text = store.download_artifact(run_id, "config.yaml", Path(folder)).read_text(
+        text = store.artifacts.download(run_id, "config.yaml", Path(folder)).read_text(
             encoding="utf-8"
         )
     try:
@@ -84,7 +84,7 @@ def read_config(store: Store, run_id: str) -> Job:
 def _read_arrays(store: Store, run_id: str, name: str, read: Callable[[Mapping[str, Any]], T]) -> T:
     """Read an uncompressed .npz artifact without pickle."""
     with tempfile.TemporaryDirectory() as folder:
-        path = store.download_artifact(run_id, name, Path(folder))
+        path = store.artifacts.download(run_id, name, Path(folder))
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:

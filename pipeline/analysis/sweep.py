@@ -271,7 +271,7 @@ def _num_lost_seeds(jobs: pd.DataFrame) -> int:
 def _weights(store: Store, chosen: ChosenModel | None) -> str | None:
     if chosen is None:
         return None
-    return redact(f"{store.artifact_uri(chosen.best.run_id)}/weights.npz")
+    return redact(f"{store.artifacts.uri_of(chosen.best.run_id)}/weights.npz")
 
 
 def _epoch_optimism(curve: LearningCurve) -> float | None:

@@ -146,7 +146,7 @@ def publish(files: Mapping[str, str], folder: Path, store: Store, run_id: str | 
         for name, text in files.items():
             (staged / name).write_text(text, encoding="utf-8")
         if run_id is not None:
-            store.log_artifacts(run_id, temporary)
+            store.artifacts.upload(run_id, temporary)
         for name in files:
             (staged / name).replace(folder / name)
         link = temporary / "latest"

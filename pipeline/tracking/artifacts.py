@@ -41,7 +41,7 @@ def are_complete(store: Store, run: FinishedRun) -> bool:
     machine. For runs of earlier versions, the existence of the files is checked.
     """
     expected = _expected(run)
-    folder = store.local_artifacts(run.run_id)
+    folder = store.artifacts.local_folder(run.run_id)
     if folder is None:
         sizes = {file.path: file.file_size for file in store.client.list_artifacts(run.run_id)}
         return all(
@@ -57,7 +57,7 @@ def flush_artifacts(store: Store, run_ids: Iterable[str]) -> None:
         TrackingError: an artifact cannot be read.
     """
     try:
-        folders = [folder for run_id in run_ids if (folder := store.local_artifacts(run_id))]
+        folders = [folder for run_id in run_ids if (folder := store.artifacts.local_folder(run_id))]
         if len(folders) > FSYNC_FOLDERS and sys.platform == "linux":
             os.sync()  # waits for the disk on Linux; on other systems it may return earlier
             return

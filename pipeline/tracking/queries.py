@@ -72,7 +72,7 @@ def sweep_runs(store: Store, sweep: Sweep) -> pd.DataFrame:
     runs.sort(key=lambda pair: (pair[0].info.status == "FINISHED", pair[0].info.start_time))
     latest = {job: run for run, job in runs if job is not None}
     for run in latest.values():
-        store.remember_artifacts(run)
+        store.artifacts.remember(run.info.run_id, run.info.artifact_uri)
     return pd.DataFrame([_as_row(latest[job], job) for job in sorted(latest)])
 
 
@@ -97,7 +97,7 @@ def single_run(store: Store, run_id: str) -> pd.DataFrame:
             f"run {run_id} has been deleted in MLflow: restore it with "
             f"{store.command(f'runs restore --run-id {run_id}')}"
         )
-    store.remember_artifacts(run)
+    store.artifacts.remember(run.info.run_id, run.info.artifact_uri)
     return pd.DataFrame([_as_row(run, job_number(run) or 0)])
 
 

@@ -100,13 +100,13 @@ class Registry:
                     f"{library.__name__}=={library.__version__}" for library in (mlflow, np, pd)
                 ],
             )
-            self._store.log_artifacts(run_id, Path(folder, "artifacts"))
+            self._store.artifacts.upload(run_id, Path(folder, "artifacts"))
         try:
             self._client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        source = f"{self._store.artifact_uri(run_id)}/model"
+        source = f"{self._store.artifacts.uri_of(run_id)}/model"
         made = self._client.create_model_version(name, source, run_id, description=card)
         return _as_champion(made)
 

@@ -93,4 +93,4 @@ class RunLogger:
             TrackingError: the store cannot be reached.
             OSError: the folder cannot be created.
         """
-        return self._store.artifact_folder(self.run_id, parent)
+        return self._store.artifacts.folder(self.run_id, parent)

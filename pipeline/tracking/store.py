@@ -8,22 +8,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from pipeline.files import temporary_folder
-from pipeline.shutdown import defer_signals
 from pipeline.tracking import locations, mlflow_compat, sqlite
 from pipeline.tracking.entities import SOURCE, DatasetInfo, Point, Sweep
 from pipeline.tracking.errors import STORE_ERRORS, TrackingError, reason, translate_errors
 from pipeline.tracking.provenance import heartbeat_tags, provenance
+from pipeline.tracking.run_artifacts import RunArtifacts
 from pipeline.tracking.writer import ClientWriter, RunUpdate, RunWriter
 from pipeline.uris import redact
 
@@ -35,7 +32,13 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Store:
-    """An MLflow tracking store: a sqlite file on this machine, or a server."""
+    """An MLflow tracking store: a sqlite file on this machine, or a server.
+
+    Attributes:
+        uri: as MLflow takes it.
+        client: MLflow's client of the store.
+        artifacts: the artifacts of its runs.
+    """
 
     def __init__(self, uri: str) -> None:
         """Open the store. A sqlite store that does not exist is created.
@@ -44,7 +47,6 @@ class Store:
             TrackingError: the store cannot be opened, or the server does not answer.
         """
         self.uri = uri
-        self._artifact_uris: dict[str, str] = {}  # of the runs that were written or read
         self._artifact_root: Path | None = None  # where a sqlite store keeps artifacts
         try:
             if uri.startswith("sqlite:"):
@@ -54,6 +56,7 @@ class Store:
             self.client = MlflowClient(uri)
             self.client.search_experiments(max_results=1)
             self._writer = self._create_writer()
+            self.artifacts = RunArtifacts(self.client, uri, self._artifact_root)
         except STORE_ERRORS as error:
             raise TrackingError(
                 f"the MLflow store at tracking.uri={uri} cannot be opened ({reason(error)}): "
@@ -207,49 +210,6 @@ class Store:
             ),
         )
 
-    @translate_errors("store the artifacts of a run")
-    def log_artifacts(self, run_id: str, folder: Path) -> None:
-        """Store the files of a folder as artifacts of a run."""
-        mlflow_compat.upload(folder, self.artifact_uri(run_id), self.uri)
-
-    @contextmanager
-    def artifact_folder(self, run_id: str, parent: Path) -> Iterator[Path]:
-        """A folder whose files become artifacts of a run at the end of the `with` block.
-
-        Args:
-            run_id: of the run.
-            parent: gets a temporary folder if the artifacts are not on this machine.
-
-        Raises:
-            TrackingError: the store cannot be reached.
-            OSError: the folder cannot be created.
-        """
-        own = self.local_artifacts(run_id)
-        if own is not None:
-            own.mkdir(parents=True, exist_ok=True)
-            yield own
-        else:
-            with temporary_folder(parent) as folder:
-                yield folder
-                self.log_artifacts(run_id, folder)
-
-    def local_artifacts(self, run_id: str) -> Path | None:
-        """The folder of a run's artifacts; None if they are not on this machine."""
-        parts = urlsplit(self.artifact_uri(run_id))
-        return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
-
-    def download_artifact(self, run_id: str, name: str, folder: Path) -> Path:
-        """Copy an artifact of a run into a folder; returns the path of the copy.
-
-        Raises:
-            TrackingError: the run has no such artifact.
-        """
-        try:
-            with defer_signals():
-                return mlflow_compat.download(self.artifact_uri(run_id), name, folder, self.uri)
-        except (MlflowException, OSError) as error:
-            raise TrackingError(f"run {run_id} has no artifact {name}: {error}") from error
-
     @translate_errors("end a run")
     def end_run(self, run_id: str, status: str) -> None:
         """End a run with the status FINISHED, FAILED or KILLED."""
@@ -299,22 +259,6 @@ class Store:
         """A shell command of MLflow on this store."""
         return f"MLFLOW_TRACKING_URI={shlex.quote(redact(self.uri))} mlflow {arguments}"
 
-    def remember_artifacts(self, run: Run) -> None:
-        """Save the request that would ask for the location of a run's artifacts."""
-        self._remember(run.info.run_id, run.info.artifact_uri)
-
-    def artifact_uri(self, run_id: str) -> str:
-        """The location of a run's artifacts."""
-        if run_id not in self._artifact_uris:
-            self.remember_artifacts(self.client.get_run(run_id))
-        return self._artifact_uris[run_id]
-
-    def _remember(self, run_id: str, location: str) -> None:
-        root = self._artifact_root
-        if root is not None and not locations.exists(location):
-            location = locations.relocate(location, root)
-        self._artifact_uris[run_id] = location
-
     def _create_writer(self) -> RunWriter:
         """The fastest way of writing that the store's schema allows."""
         if self._artifact_root is not None:
@@ -327,7 +271,7 @@ class Store:
     def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
         all_tags = {**tags, **provenance(), **heartbeat_tags()}
         run = self._writer.create_run(experiment_id, name, all_tags)
-        self._remember(run.run_id, run.artifact_uri)
+        self.artifacts.remember(run.run_id, run.artifact_uri)
         return run.run_id
 
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:

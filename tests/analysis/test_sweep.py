@@ -73,7 +73,7 @@ def test_runs_with_damaged_predictions_are_not_compared(
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "val_hits.npz").write_bytes(content)
-    store.log_artifacts(queries.sweep_runs(store, sweep)["run_id"].iloc[1], broken)
+    store.artifacts.upload(queries.sweep_runs(store, sweep)["run_id"].iloc[1], broken)
     facts = facts_of(store, tmp_path / "reports", name)
     assert facts["evidence"] is None
     (note,) = facts["notes"]

@@ -92,7 +92,7 @@ def test_a_run_without_its_artifacts_is_trained_again(
 ) -> None:
     specs = [job(0, tmp_path, hyper(num_epochs=1))]
     (first,) = train(specs, place)
-    weights = place.store.local_artifacts(first.run_id) / "weights.npz"
+    weights = place.store.artifacts.local_folder(first.run_id) / "weights.npz"
     content = weights.read_bytes()
     if damage == "missing":
         weights.unlink()
@@ -111,7 +111,7 @@ def test_a_run_of_an_earlier_version_is_reused_if_its_files_exist(
     (run,) = train([job(0, tmp_path, hyper(num_epochs=1))], place)
     untagged = FinishedRun(run.run_id, "finished", run.score)
     assert artifacts.are_complete(place.store, untagged)
-    (place.store.local_artifacts(run.run_id) / "weights.npz").unlink()
+    (place.store.artifacts.local_folder(run.run_id) / "weights.npz").unlink()
     assert not artifacts.are_complete(place.store, untagged)
     assert artifacts.are_complete(place.store, untagged._replace(outcome="diverged"))
 

@@ -36,7 +36,7 @@ def test_jobs_that_share_a_folder_keep_their_own_weights(
     runs = queries.sweep_runs(place.store, place.sweep)
     assert list(runs["status"]) == ["FINISHED"] * 3
     for run_id, values in zip(runs["run_id"], jobs, strict=True):
-        with np.load(place.store.download_artifact(run_id, "weights.npz", tmp_path)) as file:
+        with np.load(place.store.artifacts.download(run_id, "weights.npz", tmp_path)) as file:
             assert file["b1"].shape == (values.hidden_size,)
 
 

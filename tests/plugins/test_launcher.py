@@ -78,7 +78,7 @@ def measured(outputs: Path, folder: Path) -> dict[str, object]:
     for _, row in queries.sweep_runs(store, queries.find_sweep(store, folder.name)).iterrows():
         weights = None
         if row["tags.outcome"] == "finished":
-            with np.load(store.download_artifact(row["run_id"], "weights.npz", folder)) as file:
+            with np.load(store.artifacts.download(row["run_id"], "weights.npz", folder)) as file:
                 weights = {name: file[name].tobytes() for name in file}
         names = ["train_loss", "train_acc", "val_loss", "val_acc", "best_val_acc", "best_epoch"]
         curves = queries.curves(store, row["run_id"], names).to_json(double_precision=15)

@@ -135,7 +135,7 @@ def test_json_lists_every_run_and_separately_diverged_and_failed_ones(
 def test_test_accuracy_is_the_one_of_the_stored_weights(
     facts: dict[str, Any], store: Store, tmp_path: Path
 ) -> None:
-    path = store.download_artifact(facts["best"]["run_id"], "weights.npz", tmp_path)
+    path = store.artifacts.download(facts["best"]["run_id"], "weights.npz", tmp_path)
     with np.load(path, allow_pickle=False) as file:
         W1, b1, W2, b2 = (file[name] for name in ("W1", "b1", "W2", "b2"))
     X, y = load_test(DIGITS, "float32")
@@ -263,7 +263,7 @@ def test_report_is_an_artifact_of_the_sweep(
     store: Store, written: Report, swept: Sweep, tmp_path: Path
 ) -> None:
     for path in written.folder.iterdir():
-        copy = store.download_artifact(swept.run_id, f"report/{path.name}", tmp_path)
+        copy = store.artifacts.download(swept.run_id, f"report/{path.name}", tmp_path)
         assert copy.read_bytes() == path.read_bytes()
 
 
@@ -303,12 +303,12 @@ def test_missing_test_images_are_a_reason_in_the_report(
 ) -> None:
     sweep = train_sweep(store, folder, "moved", {})
     run_id = queries.sweep_runs(store, sweep)["run_id"].iloc[0]
-    config = yaml.safe_load(store.download_artifact(run_id, "config.yaml", tmp_path).read_text())
+    config = yaml.safe_load(store.artifacts.download(run_id, "config.yaml", tmp_path).read_text())
     config["data"] |= {"kind": "cifar10", "dir": "/no/such/folder"}
     changed = tmp_path / "changed"
     changed.mkdir()
     (changed / "config.yaml").write_text(yaml.safe_dump(config))
-    store.log_artifacts(run_id, changed)
+    store.artifacts.upload(run_id, changed)
 
     report = write_report(store, queries.find_sweep(store, "moved"), tmp_path)
     assert report.best is not None
@@ -316,7 +316,7 @@ def test_missing_test_images_are_a_reason_in_the_report(
     assert "/no/such/folder" in (report.best.test_problem or "")
     assert "Test accuracy: unknown: /no/such/folder" in (report.folder / "report.md").read_text()
     (changed / "weights.npz").write_bytes(b"PK\x03\x04 not really")
-    store.log_artifacts(run_id, changed)
+    store.artifacts.upload(run_id, changed)
     report = write_report(store, queries.find_sweep(store, "moved"), tmp_path)
     assert report.best is not None
     assert "is damaged" in (report.best.test_problem or "")

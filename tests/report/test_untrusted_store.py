@@ -126,7 +126,7 @@ def page(swept: Path) -> tuple[str, str, str]:
         tags = {"outcome": outcome, "error": "\n".join(MARKUP)} if outcome else {}
         store.log(run_id, points, params, tags | {"diverged_epoch": "1"})
         if number == 0:
-            store.log_artifacts(run_id, weights)
+            store.artifacts.upload(run_id, weights)
     report = write_report(store, queries.find_sweep(store, sweep.name), swept / "reports")
     assert report.best is not None
     html, markdown = (

@@ -49,7 +49,7 @@ def test_registered_model_predicts_like_the_weights_of_its_run(
 def test_registered_files_contain_code_and_no_pickle(
     model: Any, store: Store, ranking: pd.DataFrame, tmp_path: Path
 ) -> None:
-    folder = store.download_artifact(ranking["run_id"].iloc[0], "model", tmp_path)
+    folder = store.artifacts.download(ranking["run_id"].iloc[0], "model", tmp_path)
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert {"champion.py", "model.npz", "MLmodel", "requirements.txt"} <= names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
@@ -120,11 +120,11 @@ def test_alias_moves_only_after_the_new_version_reproduces_its_accuracy(
     champion = promote(store, run, "checked")
     sweep = train_sweep(store, tmp_path, "damaged", {"num_epochs": 4, "seed": 1})
     damaged = rank(tabulate(queries.sweep_runs(store, sweep))).iloc[0]
-    with np.load(store.download_artifact(damaged["run_id"], "weights.npz", tmp_path)) as file:
+    with np.load(store.artifacts.download(damaged["run_id"], "weights.npz", tmp_path)) as file:
         arrays = {key: file[key] for key in file.files}
     (tmp_path / "new").mkdir()
     np.savez(tmp_path / "new" / "weights.npz", **arrays | {"W2": -arrays["W2"]})
-    store.log_artifacts(damaged["run_id"], tmp_path / "new")
+    store.artifacts.upload(damaged["run_id"], tmp_path / "new")
     with pytest.raises(PipelineError, match=r"but its run recorded \d+: its weights or its data"):
         promote(store, damaged, "checked", force=True)
     options = ("--sweep", "damaged", "--name", "checked", "--force", "--tracking-uri", store.uri)
@@ -166,7 +166,7 @@ def test_champion_has_the_stored_preprocessing_or_that_of_the_data(
     """Weights of earlier versions have no preprocessing in their file."""
     run_id, raw = ranking["run_id"].iloc[1], read_raw(DIGITS)
     stored = model_arrays(store, run_id, raw)
-    path = store.download_artifact(run_id, "weights.npz", tmp_path)
+    path = store.artifacts.download(run_id, "weights.npz", tmp_path)
     with np.load(path) as file:
         arrays = {key: file[key] for key in file.files}
     (tmp_path / "new").mkdir()
@@ -174,7 +174,7 @@ def test_champion_has_the_stored_preprocessing_or_that_of_the_data(
     changed = arrays | {"mean": arrays["mean"] + 1}
     for content, shift in ((earlier, 0), (changed, 1), (arrays, 0)):
         np.savez(tmp_path / "new" / "weights.npz", **content)
-        store.log_artifacts(run_id, tmp_path / "new")
+        store.artifacts.upload(run_id, tmp_path / "new")
         found = model_arrays(store, run_id, raw)
         assert set(found) == set(stored)
         np.testing.assert_array_equal(found["mean"], stored["mean"] + shift)

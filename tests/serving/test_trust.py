@@ -24,7 +24,7 @@ from tests.commands import run
 @pytest.fixture
 def folder(model: Any, store: Store, ranking: pd.DataFrame, tmp_path: Path) -> Path:
     """The files of the registered model."""
-    return store.download_artifact(ranking["run_id"].iloc[0], "model", tmp_path)
+    return store.artifacts.download(ranking["run_id"].iloc[0], "model", tmp_path)
 
 
 def foreign_champion(store: Store, folder: Path, name: str) -> str:

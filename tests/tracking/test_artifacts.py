@@ -26,8 +26,8 @@ def test_artifacts_are_complete_if_size_and_checksum_are_equal(
     file = tmp_path / "weights.npz"
     file.write_bytes(b"weights")
     tag = artifacts.manifest(tmp_path)
-    store.log_artifacts(run_id, tmp_path)
-    folder = store.local_artifacts(run_id)
+    store.artifacts.upload(run_id, tmp_path)
+    folder = store.artifacts.local_folder(run_id)
     assert folder is not None
     if content is None:
         (folder / "weights.npz").unlink()

@@ -23,14 +23,14 @@ def write_run(store: Store, experiment: str, folder: Path, text: str = "weights"
     experiment_id = store.ensure_experiment(experiment)
     sweep = store.start_sweep(experiment_id, "s", "…")
     run_id = store.start_run(experiment_id, "job", {"job": "0"}, sweep)
-    store.log_artifacts(run_id, source)
+    store.artifacts.upload(run_id, source)
     store.end_run(run_id, "FINISHED")
     return run_id
 
 
 def read(store: Store, run_id: str, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
-    return store.download_artifact(run_id, "file.txt", folder).read_text()
+    return store.artifacts.download(run_id, "file.txt", folder).read_text()
 
 
 ODD = ["a b", "a'b\"c", "a\\b", "a%20b", "a#b", "a?b", "a+b", "aé日", "${x}", "mlartifacts"]

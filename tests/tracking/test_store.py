@@ -43,7 +43,7 @@ def test_sweep_and_its_runs_are_read_back_as_written(store: Store, tmp_path: Pat
     points = [Point(e, 1000 + e, {"val_acc": e / 1000, "val_loss": 2.0}) for e in range(1, 701)]
     store.log(ids[9], points, {"hidden_size": 8}, {"outcome": "finished"}, dataset=dataset)
     np.savez(tmp_path / "weights.npz", W1=np.eye(2))
-    store.log_artifacts(ids[9], tmp_path)
+    store.artifacts.upload(ids[9], tmp_path)
     store.end_run(ids[9], "FINISHED")
 
     runs = queries.sweep_runs(store, sweep)
@@ -58,10 +58,10 @@ def test_sweep_and_its_runs_are_read_back_as_written(store: Store, tmp_path: Pat
     assert list(curves.index) == list(range(1, 701))
     assert curves["val_acc"].iloc[-1] == 0.7
     (tmp_path / "copy").mkdir()
-    with np.load(store.download_artifact(ids[9], "weights.npz", tmp_path / "copy")) as file:
+    with np.load(store.artifacts.download(ids[9], "weights.npz", tmp_path / "copy")) as file:
         assert (file["W1"] == np.eye(2)).all()
     with pytest.raises(TrackingError, match="has no artifact"):
-        store.download_artifact(ids[10], "weights.npz", tmp_path / "copy")
+        store.artifacts.download(ids[10], "weights.npz", tmp_path / "copy")
     dataset = store.client.get_run(ids[9]).inputs.dataset_inputs[0].dataset
     assert (dataset.name, dataset.digest) == ("digits", "d" * 32)
 
