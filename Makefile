@@ -88,7 +88,7 @@ bench: .venv-bench/.complete ## measure side by side with other tools, for hours
 bench-quick: $(SETUP) ## measure the ratios of the targets, in 5 minutes on an idle machine
 	$(BIN)/python -m benchmarks --mode quick $(ARGS)
 
-simulate: $(SETUP) ## simulate the error rates of the report, for half an hour, into docs/statistics.md
+simulate: $(SETUP) ## simulate the error rates of the report, for ten minutes, into docs/statistics.md
 	$(BIN)/python -m benchmarks.statistics $(ARGS)
 
 torture: $(SETUP) ## kill, corrupt and starve sweeps for 25 minutes, into docs/reliability.md
