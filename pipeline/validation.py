@@ -41,9 +41,12 @@ def parse(cls: type[T], values: Any, prefix: str = "") -> T:
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.')} must be a group of values, not {values!r}")
     known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"{prefix.rstrip('.')} must be a group of values, not {values!r}: set "
+            f"{' or '.join(prefix + name for name in known)}"
+        )
     for key in values:
         if key not in known:
             raise ConfigError(f"unknown key {prefix}{key}: the keys are {', '.join(known)}")

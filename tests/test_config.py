@@ -130,7 +130,12 @@ def test_each_bound_holds_on_both_sides(
         ("tracking.uri", "", "tracking.uri must be a text that is not empty, not ''"),
         ("tracking.uri", " ", "tracking.uri must be a text that is not empty, not ' '"),
         ("tracking.reuse", "no", "tracking.reuse must be true or false, not 'no'"),
-        ("hydra.launcher.halving", 2, "hydra.launcher.halving must be a group of values, not 2"),
+        (
+            "hydra.launcher.halving",
+            2,
+            "hydra.launcher.halving must be a group of values, not 2: set "
+            "hydra.launcher.halving.factor or hydra.launcher.halving.min_epochs",
+        ),
         ("hydra.launcher.dry_run", "yes", "hydra.launcher.dry_run must be true or false"),
         ("hydra.sweeper.sampler", "bayes", "must be tpe, cmaes, qmc, random or grid, not 'bayes'"),
         ("select_by", "f1", "select_by must be val_acc, val_loss or balanced_acc, not 'f1'"),

@@ -83,7 +83,7 @@ COMMANDS: list[tuple[str, str]] = [
     # Missing or damaged data
     ("data=cifar10 data.dir=/no/such/folder", "/no/such/folder"),
     ("data=fashion_mnist data.dir={here}/empty", "empty"),
-    ("-m data=cifar10,fashion_mnist data.dir={here}/empty", "empty"),
+    ("-m data=cifar10,fashion_mnist data.dir={here}/empty", "data cannot be swept"),
     ("data=cifar10 data.dir={here}/damaged", "damaged"),
     ("data=fashion_mnist data.dir={here}/pipes", "it is not a file"),
     ("data=cifar10 data.dir={here}/notes.txt", "notes.txt"),
