@@ -137,5 +137,8 @@ def _measure_test(
     X, y = load_test(job.data, job.hyperparameters.dtype)
     test_acc = float((predict(weights, X)[0] == y).mean())
     values = {"test_acc": test_acc, "num_test": float(len(y))}
-    store.log(row["run_id"], [Point(int(row["best_epoch"]), int(time.time() * 1000), values)])
+    # The time is that of the run, so that two sweeps which evaluate it at once log one value.
+    ended = row["ended"]
+    milliseconds = int((time.time() if pd.isna(ended) else ended.timestamp()) * 1000)
+    store.log(row["run_id"], [Point(int(row["best_epoch"]), milliseconds, values)])
     return test_acc, len(y)

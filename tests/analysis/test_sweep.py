@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from pipeline.analysis.artifacts import load_hits
-from pipeline.analysis.runs import rank
+from pipeline.analysis.evaluation import evaluate_best
+from pipeline.analysis.runs import rank, tabulate
 from pipeline.report.formatting import percent
 from pipeline.report.write import write_report
 from pipeline.tracking import queries
@@ -78,6 +79,17 @@ def test_runs_with_damaged_predictions_are_not_compared(
     assert facts["evidence"] is None
     (note,) = facts["notes"]
     assert "The models cannot be compared: val_hits.npz of run" in note
+
+
+def test_sweeps_that_evaluate_a_run_at_once_log_one_test_accuracy(
+    store: Store, tmp_path: Path
+) -> None:
+    sweep = train_sweep(store, tmp_path, "evaluated", {"num_epochs": 1, "learning_rate": 0.123})
+    best = rank(tabulate(queries.sweep_runs(store, sweep))).iloc[0]
+    assert pd.isna(best["test_acc"])
+    for _ in range(2):  # both read the run before either has written
+        evaluate_best(store, best, final=True)
+    assert len(store.client.get_metric_history(best["run_id"], "test_acc")) == 1
 
 
 def test_lucky_seed_does_not_beat_a_better_mean() -> None:
