@@ -192,11 +192,11 @@ class Session:
         Raises:
             PipelineError: the store cannot be reached, or the report cannot be written.
         """
+        store, sweep = self.store, self.sweep
+        if store is None or sweep is None:  # a signal may have interrupted the import of MLflow
+            return code
         from pipeline.tracking import cleanup, queries
 
-        store, sweep = self.store, self.sweep
-        if store is None or sweep is None:
-            return code
         try:
             # The jobs have added tags to its run.
             sweep = replace(queries.find_sweep(store, sweep.name), has_succeeded=code == 0)
