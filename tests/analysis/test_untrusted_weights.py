@@ -38,7 +38,7 @@ def read(content: bytes, folder: Path) -> Any:
     """Weights as the report reads them from a run, here one without a store."""
     path = folder / "weights.npz"
     path.write_bytes(content)
-    store: Any = SimpleNamespace(download_artifact=lambda *_: path)
+    store: Any = SimpleNamespace(artifacts=SimpleNamespace(download=lambda *_: path))
     return load_weights(store, "r1")
 
 
@@ -62,7 +62,7 @@ def test_hostile_preprocessing_is_refused_with_one_sentence(
 ) -> None:
     good = {"mean": np.ones(6), "scale": np.ones(6), "classes": np.array(["a", "b"])}
     path = tmp_path / "weights.npz"
-    store: Any = SimpleNamespace(download_artifact=lambda *_: path)
+    store: Any = SimpleNamespace(artifacts=SimpleNamespace(download=lambda *_: path))
     path.write_bytes(npz(**weights(**good)))
     assert set(load_preprocessing(store, "r1") or {}) == set(good)
     changed = {key: value for key, value in (good | change).items() if value is not None}

@@ -19,6 +19,7 @@ from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.tracking import artifacts, queries
 from pipeline.tracking.errors import TrackingError
+from pipeline.tracking.run_artifacts import RunArtifacts
 from pipeline.tracking.store import Store
 from tests.conftest import SMALL, job, next_sweep, statuses, train
 
@@ -112,13 +113,13 @@ def test_results_are_durable_before_their_checkpoint_is_deleted(
         monkeypatch.setattr(owner, name, recorded)
 
     record(Store, "log")
-    record(Store, "artifact_folder")
+    record(RunArtifacts, "folder")
     record(artifacts, "_fsync")
     record(Store, "flush_to_disk")
     record(Checkpoints, "delete")
     train([job(0, tmp_path, hyper(num_epochs=1))], place)
     last = {name: len(events) - 1 - events[::-1].index(name) for name in events}
-    steps = ["artifact_folder", "log", "_fsync", "flush_to_disk", "delete"]
+    steps = ["folder", "log", "_fsync", "flush_to_disk", "delete"]
     assert sorted(last, key=lambda name: last[name]) == steps
     assert events.count("_fsync") == 5  # three files, their folder, and the folder of the run
 
