@@ -31,7 +31,7 @@ class Calibration:
 
     error: float  # expected calibration error
     confidence: float  # mean probability of the predicted class
-    bins: tuple[Bin, ...]  # those with examples, in ascending order
+    bins: tuple[Bin, ...]  # without empty ones, in ascending order
 
 
 def calibrate(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> Calibration:

@@ -29,7 +29,7 @@ METRICS = (*BEST, "best_epoch", *CURVES, "test_acc", "num_test")
 PARAMS = (*HYPERPARAMETERS, "data.name")
 SIZES = ("num_train", "num_val", "num_features", "num_classes")
 DATA = ("dataset", "dataset_digest", *SIZES)
-# The numbers without which a run has no result.
+# A run without one of these numbers has no result.
 RESULT = (
     *("hidden_size", "l2_reg", "learning_rate"),
     *("best_val_acc", "best_val_loss", "best_epoch", "num_val"),

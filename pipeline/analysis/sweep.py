@@ -66,7 +66,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
             evidence = gather_evidence(store, jobs, ranking, sweep)
         except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store holds anything
             problem = " ".join(str(error).split())
-    gap = _test_gap(chosen, evidence)
+    gap, select_by = _test_gap(chosen, evidence), selection_metric(jobs)
     halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
     curves = shown_curves(store, jobs, ranking)
     # The test accuracy of a reused run was measured for the choice of another sweep.
@@ -76,7 +76,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
     return SweepAnalysis(
         sweep=sweep,
         jobs=jobs,
-        select_by=selection_metric(jobs),
+        select_by=select_by,
         counts={outcome: int((jobs["outcome"] == outcome).sum()) for outcome in Outcome},
         not_started=not_started,
         chosen=chosen,
@@ -88,7 +88,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         resources=measure_resources(jobs, sweep),
         store_uri=redact(store.uri),
         weights=_weights(store, chosen),
-        features=_features(chosen, selection_metric(jobs)),
+        features=_features(chosen, select_by),
         curves=curves,
         heatmap=_heatmap(jobs, ranking, evidence, sweep),
         halted=dict(sorted(halted.items())),
