@@ -28,8 +28,9 @@ $(SETUP): requirements.lock pyproject.toml
 sweep: $(SETUP) ## train the 64-model grid on the digits and write the report
 	$(BIN)/python -m pipeline -m experiment=digits
 
+# Some tests wait for servers and processes, so three workers keep two cores busy.
 test: $(SETUP) ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # PYTHONS names other interpreters: make test-pythons PYTHONS="python3.12 /opt/python3.14/bin/python3"
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
@@ -42,7 +43,7 @@ test-pythons: ## run every test on each Python from 3.11 to 3.14 that is install
 	done; echo "Tests passed on Python$$tested"; [ -n "$$tested" ]
 
 test-lowest: .venv-lowest/.complete ## run every test with the oldest supported dependencies
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+	.venv-lowest/bin/python -m pytest -n 3 --dist loadfile
 
 .venv-lowest/.complete: $(SETUP) pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lowest
