@@ -7,7 +7,6 @@ bias and error rates to docs/statistics.md.
 from __future__ import annotations
 
 import argparse
-import gc
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -144,7 +143,6 @@ def _halve(early: Hits, late: Hits) -> tuple[pd.DataFrame, Hits]:
 
 def run(setting: Setting, repeats: int) -> NDArray[np.float64]:
     """All repeats of a setting: (repeats, fields of `Repeat`)."""
-    gc.freeze()  # statsmodels collects garbage in each correction
     with threadpool_limits(1):
         return np.array([repeat(setting, number) for number in range(repeats)], float)
 

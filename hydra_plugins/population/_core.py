@@ -61,10 +61,9 @@ def _train(
     backend: Backend,
     halving: Halving | None,
 ) -> list[JobReturn]:
-    # Slow starts run in a thread while this one writes the folders of the jobs.
+    # The workers start in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
     ahead.submit(backend.warm_up, len(numbered))
-    ahead.submit(_load_report)
     before = job_config()
     try:
         with sweep_folder_errors():
@@ -80,13 +79,6 @@ def _train(
     for (_, job_return), run in zip(jobs, runs, strict=True):
         opener.close(job_return, run)
     return [job_return for _, job_return in jobs]
-
-
-def _load_report() -> None:
-    """Import the libraries of the report, which take a second."""
-    from pipeline.report.write import load_libraries
-
-    load_libraries()
 
 
 def launcher_config(launcher: PopulationLauncher) -> LauncherConfig:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom, norm
+from scipy.special import bdtrc, ndtr, ndtri
 
 from pipeline.analysis.artifacts import AnalysisError, load_hits
 from pipeline.analysis.confidence import ALPHA
@@ -87,11 +87,11 @@ def compare_selected(
     exact = _sign_test(signs[selected], step if weights is not None else None)
     discordant = float(np.square(signs[selected]).mean())
     critical = float(np.quantile(largest, 1 - ALPHA)) / deviation if deviation > 0 else 0.0
-    factor = critical + float(norm.ppf(POWER))
+    factor = critical + float(ndtri(POWER))
     return ModelComparison(
         difference=difference,
         low=difference - float(np.quantile(largest, 1 - ALPHA / 2)),
-        high=difference + float(norm.ppf(1 - ALPHA / 2)) * deviation,
+        high=difference + float(ndtri(1 - ALPHA / 2)) * deviation,
         p_value=max(exact, (reached + 1) / (resamples + 1)),
         num_candidates=len(candidates),
         images_for_one_point=math.ceil(factor**2 * max(0.0, discordant / POINT**2 - 1)),
@@ -115,9 +115,9 @@ def _sign_test(signs: NDArray[np.float32], step: float | None) -> float:
     """
     if step is None:
         wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
-        return float(binom.sf(wins - 1, wins + losses, 0.5))
+        return float(bdtrc(wins - 1, wins + losses, 0.5))
     total, spread = float(signs.sum(dtype=float)), math.sqrt(float(np.square(signs).sum()))
-    return float(norm.sf((total - step) / spread)) if spread > 0 else 1.0
+    return float(ndtr((step - total) / spread)) if spread > 0 else 1.0
 
 
 def compare_runs(

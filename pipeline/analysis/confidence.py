@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.analysis.intervals import Noise, accuracy_interval
 from pipeline.analysis.paired import Hits, Paired, configuration_codes, pair, pooled_noise
@@ -101,8 +102,6 @@ def confidence_set(models: pd.DataFrame, hits: Hits) -> ConfidenceSet:
         ValueError: there is no model, a configuration has a seed twice, or `hits` has another
             number of models.
     """
-    from statsmodels.stats.multitest import multipletests
-
     rows: dict[Hashable, dict[Any, int]] = defaultdict(dict)
     for row, key in enumerate(zip(models["configuration"], models["seed"], strict=True)):
         rows[key[0]][key[1]] = row
@@ -117,11 +116,24 @@ def confidence_set(models: pd.DataFrame, hits: Hits) -> ConfidenceSet:
     table = table.assign(**pd.DataFrame([Paired(0.0, 0.0, 0.0, 1.0, np.nan, ""), *pairs]))
     p_values = table["p_value"].where(table["difference"] > 0, 1)
     p_chosen = (p_values / 2 * max(1, len(others))).clip(upper=1)
-    p_holm = multipletests(p_chosen, method="holm")[1]
-    table["p_adjusted"] = np.minimum(p_holm, max(p_values[1:], default=1.0))
+    table["p_adjusted"] = np.minimum(holm(p_chosen), max(p_values[1:], default=1.0))
     table.loc[0, "p_adjusted"] = 1.0
     table["worse"] = table["p_adjusted"] <= ALPHA
     members = table[~table["worse"]]
     cheapest = members["configuration"].iloc[int(members["cost"].argmin())]
     labels = members["configuration"].tolist()
     return ConfidenceSet(table, labels[0], labels, cheapest)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Adjust p-values (tests,) for the number of tests by the step-down method of Holm (1979).
+
+    The i-th smallest of m p-values, i = 0, 1, …, is multiplied by m − i. The adjusted value is the
+    largest of the products up to i, at most 1.
+    """
+    values = np.asarray(p_values, float)
+    order = np.argsort(values)
+    products = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(products))
+    return adjusted

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 TREES = 100
 MAX_CELLS = 50_000  # of a grid; of a larger one, evenly spaced values of each axis are used
@@ -169,15 +170,13 @@ def _forest(X: NDArray[np.integer], y: Array, points: NDArray[np.integer], seed:
 
 def _marginals(grid: Grid) -> pd.DataFrame:
     """The mean over all other axes at each level, with its interval (see `importance`)."""
-    from scipy.stats import t
-
     tables = []
     for axis, (name, values) in enumerate(zip(grid.names, grid.levels, strict=True)):
         others = tuple(other for other in range(grid.cells.ndim) if other != axis)
         mean = grid.cells.mean(axis=others)
         if grid.method == "exact" and grid.df:
             weights = (1 / grid.counts).mean(axis=others) * len(values) / grid.cells.size
-            half = t.ppf(0.975, grid.df) * np.sqrt(grid.variance * weights)
+            half = stdtrit(grid.df, 0.975) * np.sqrt(grid.variance * weights)
         else:
             half = np.full(len(values), np.nan)
         columns = {"name": name, "value": values, "mean": mean}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.975  # the quantile of a two-sided 95 % interval
 
@@ -25,7 +25,7 @@ class Noise(NamedTuple):
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % score interval for a share of n images (Wilson, 1927), valid near 0 and 1 too."""
-    return score_interval(hits / n, n, float(norm.ppf(LEVEL)))
+    return score_interval(hits / n, n, float(ndtri(LEVEL)))
 
 
 def score_interval(centre: float, n: float, critical: float) -> tuple[float, float]:
@@ -86,8 +86,8 @@ def accuracy_interval(centre: float, hits: NDArray[np.bool_], noise: Noise) -> t
     variance = over_seeds + over_images
     binomial = mean * (1 - mean) / n
     effective = n * binomial / variance if variance > 0 and binomial > 0 else float(n)
-    critical = float(norm.ppf(LEVEL))
+    critical = float(ndtri(LEVEL))
     if noise.df and over_seeds > 0:
         df = satterthwaite(over_seeds, noise.df, over_images, n - 1)
-        critical = float(t.ppf(LEVEL, df))
+        critical = float(stdtrit(df, LEVEL))
     return score_interval(centre, effective, critical)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom, norm, t
+from scipy.special import bdtr, ndtri, stdtr, stdtrit
 
 from pipeline.analysis.intervals import LEVEL, Noise, satterthwaite
 from pipeline.analysis.runs import number
@@ -70,9 +70,9 @@ def mcnemar(chosen: NDArray[np.bool_], others: Hits) -> list[Paired]:
     """
     n = len(chosen)
     wins, losses = (chosen & ~others).sum(axis=1), (others & ~chosen).sum(axis=1)
-    p_values = np.minimum(1, 2 * binom.cdf(np.minimum(wins, losses), wins + losses, 0.5))
+    p_values = np.minimum(1, 2 * bdtr(np.minimum(wins, losses), wins + losses, 0.5))
     won, lost = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
-    half = norm.ppf(LEVEL) * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
+    half = ndtri(LEVEL) * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
     middle = won - lost
     return [
         Paired(float(difference), float(low), float(high), float(p_value), np.nan, "mcnemar")
@@ -156,8 +156,8 @@ def _t_test(
     df = float(noise.df)
     if paired and noise.df >= FEW_DF:
         df = satterthwaite(over_seeds, noise.df, over_images, n - 1)
-    p_value = float(2 * t.sf(abs(difference) / variance**0.5, df))
-    half = float(t.ppf(LEVEL, df)) * variance**0.5
+    p_value = float(2 * stdtr(df, -abs(difference) / variance**0.5))
+    half = float(stdtrit(df, LEVEL)) * variance**0.5
     test = "paired_t" if paired else "unpaired_t"
     return Paired(difference, difference - half, difference + half, p_value, df, test)
 

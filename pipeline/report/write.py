@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +23,6 @@ from pipeline.report.markdown import markdown, mlflow_description
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
 from pipeline.tracking.views import save_views
-
-LIBRARIES = (  # imported where they are used
-    *("matplotlib.figure", "matplotlib.backends.backend_svg"),
-    *("scipy.stats", "statsmodels.stats.multitest"),
-)
 
 
 class ReportError(PipelineError):
@@ -95,12 +89,6 @@ def write_report(
         best=best,
         verdict=verdict(comparison) if comparison else None,
     )
-
-
-def load_libraries() -> None:
-    """Import the libraries of a report, which takes about a second, while something else waits."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
 
 
 def _files(
