@@ -93,6 +93,8 @@ def _type(kinds: list[dict[str, Any]]) -> str:
 
 
 def _kind(kind: Mapping[str, Any]) -> str:
+    if "const" in kind:
+        return str(kind["const"])
     if "enum" in kind:
         return ", ".join(map(str, kind["enum"]))
     names = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}

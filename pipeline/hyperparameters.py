@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_args
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import Field
@@ -71,7 +71,11 @@ class Hyperparameters:
         int, Field(ge=1, description="passes over the training examples"), Traits(30)
     ]
     weight_std: Annotated[
-        float, Field(ge=0, description="standard deviation of the initial weights"), Traits(0.1)
+        Annotated[float, Field(ge=0)] | Literal["he"],
+        Field(
+            description="standard deviation of the initial weights; he: √(2 / inputs of a layer)"
+        ),
+        Traits(0.1),
     ]
     seed: Annotated[
         int,
@@ -138,6 +142,25 @@ class Hyperparameters:
         Field(ge=0, description="first epochs, over which the learning rate rises linearly"),
         Traits(0, method="{} epochs of warm-up"),
     ] = 0
+    ema: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="β of the exponential average of the weights over the steps, which is "
+            "evaluated and stored in place of the weights; 0: no average",
+        ),
+        Traits(0, own_step=True, method="an exponential average of the weights ({})"),
+    ] = 0.0
+    mixup: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="α of mixup: each mini-batch is mixed with itself in a share from "
+            "Beta(α, α); 0: not mixed",
+        ),
+        Traits(0, method="mixup {}"),
+    ] = 0.0
 
     @property
     def kind(self) -> tuple[int | bool, ...]:
@@ -150,9 +173,9 @@ class Hyperparameters:
         return self.hidden_size, *used
 
     @property
-    def batches(self) -> tuple[int, int, bool, int]:
+    def batches(self) -> tuple[int, int, bool, int, float]:
         """Equal for jobs that share every mini-batch: one population."""
-        return self.batch_size, self.seed, self.flip, self.shift
+        return self.batch_size, self.seed, self.flip, self.shift, self.mixup
 
 
 @dataclass(frozen=True)
@@ -166,6 +189,7 @@ class Hyperparameter:
     minimum: float  # ≥ this, or > it if `is_open_below`; -inf: no bound
     limit: float  # < this; inf: no bound
     neutral: Any  # the value of runs that are older than the hyperparameter; or MISSING
+    words: tuple[str, ...] = ()  # texts that are allowed in place of a number
 
     @property
     def heading(self) -> str:
@@ -180,6 +204,10 @@ class Hyperparameter:
 def _describe(name: str, neutral: Any) -> Hyperparameter:
     kind = get_args(annotation(Hyperparameters, name))[0]
     info, traits = metadata(Hyperparameters, name)
+    words: tuple[str, ...] = ()
+    if get_origin(kind) in (Union, UnionType):
+        number, literal = get_args(kind)
+        (kind, info), words = get_args(number), get_args(literal)
     assert isinstance(info, FieldInfo) and isinstance(traits, Traits)
     minimum, limit = -math.inf, math.inf
     for bound in info.metadata:
@@ -196,6 +224,7 @@ def _describe(name: str, neutral: Any) -> Hyperparameter:
         minimum,
         limit,
         neutral,
+        words,
     )
 
 

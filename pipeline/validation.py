@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -86,18 +86,17 @@ def metadata(cls: type[Any], key: str) -> tuple[Any, ...]:
     return get_args(annotation(cls, key))[1:]
 
 
-def _in_words(kind: Any) -> str:
+def _in_words(kind: Any, limits: Sequence[Any] = ()) -> str:
     if get_origin(kind) is Annotated:
         kind, *extras = get_args(kind)
         limits = [m for info in extras if isinstance(info, FieldInfo) for m in info.metadata]
-        if get_origin(kind) in (Union, UnionType):
-            (kind,) = (part for part in get_args(kind) if part is not NoneType)
-            return f"{_bounded(kind, limits)} or null"
-        return _bounded(kind, limits)
-    return _bounded(kind, [])
+        return _in_words(kind, limits)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_in_words(part, limits) for part in get_args(kind))
+    return "null" if kind is NoneType else _bounded(kind, limits)
 
 
-def _bounded(kind: Any, limits: list[Any]) -> str:
+def _bounded(kind: Any, limits: Sequence[Any]) -> str:
     if get_origin(kind) is Literal:
         *others, last = map(str, get_args(kind))
         return f"{', '.join(others)} or {last}" if others else last

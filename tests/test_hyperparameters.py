@@ -81,5 +81,7 @@ def test_description_holds_types_bounds_and_headings() -> None:
     assert (dropout.type, dropout.minimum, dropout.limit) == (float, 0, 1)
     assert dropout.heading == "dropout"
     assert HYPERPARAMETERS["dtype"].type is str
+    std = HYPERPARAMETERS["weight_std"]
+    assert (std.type, std.minimum, std.words) == (float, 0, ("he",))
     assert HYPERPARAMETERS["learning_rate_decay"].traits.largest_useful == 1
     assert not HYPERPARAMETERS["seed"].traits.has_edge

@@ -51,10 +51,10 @@ class Model:
 
     @property
     def max_bytes(self) -> int:
-        """The size of the largest valid archive: weights, best weights, velocity and curve."""
+        """The size of the largest valid archive: weights, velocity, averages and curve."""
         weights = sum(map(math.prod, self.shapes)) * np.dtype(self.hyperparameters.dtype).itemsize
         curve = 8 * ROW * self.hyperparameters.num_epochs
-        return 3 * weights + curve + self.num_val + HEADERS
+        return 4 * weights + curve + self.num_val + HEADERS
 
 
 def read_checkpoint(path: Path, name: str, model: Model) -> Checkpoint | None:
@@ -90,7 +90,12 @@ def as_arrays(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
         "loss": checkpoint.loss,
         "hits": checkpoint.hits,
     }
-    weights = {"": checkpoint.params, "best_": checkpoint.best, "velocity_": checkpoint.velocity}
+    weights = {
+        "": checkpoint.params,
+        "best_": checkpoint.best,
+        "velocity_": checkpoint.velocity,
+        "average_": checkpoint.average,
+    }
     for prefix, params in weights.items():
         if params is not None:
             arrays |= {f"{prefix}{key}": value for key, value in params._asdict().items()}
@@ -119,6 +124,7 @@ def _from_arrays(file: Mapping[str, Any]) -> Checkpoint:
         loss=float(file["loss"]),
         hits=int(file["hits"]),
         velocity=params("velocity_"),
+        average=params("average_"),
     )
 
 
@@ -130,7 +136,7 @@ def _check(checkpoint: Checkpoint, model: Model) -> None:
     """
     job = model.hyperparameters
     epochs, steps = len(checkpoint.curve), -(-model.num_train // job.batch_size)
-    for params in (checkpoint.params, checkpoint.best, checkpoint.velocity):
+    for params in (checkpoint.params, checkpoint.best, checkpoint.velocity, checkpoint.average):
         for array, shape in zip(params or (), model.shapes, strict=False):
             _require(array.shape == shape and array.dtype == job.dtype)
     hits = checkpoint.best_hits
@@ -148,6 +154,7 @@ def _check(checkpoint: Checkpoint, model: Model) -> None:
         _require(epochs < job.num_epochs and checkpoint.params is not None)
         _require(0 <= checkpoint.step < steps)
         _require((checkpoint.velocity is not None) == (job.momentum > 0))
+        _require((checkpoint.average is not None) == (job.ema > 0))
         _require((checkpoint.best is not None) == (epochs > 0))
         _require(0 <= checkpoint.hits <= checkpoint.step * job.batch_size)
 

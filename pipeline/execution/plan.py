@@ -71,8 +71,8 @@ def plan_waves(
 
 
 def model_bytes(job: Hyperparameters, D: int, C: int) -> int:
-    """Memory of a model in training: the current weights, the best ones, and the velocity."""
-    H, copies = job.hidden_size, 3 if job.momentum else 2
+    """Memory of a model in training: the weights, the best ones, the velocity and the average."""
+    H, copies = job.hidden_size, 2 + (job.momentum > 0) + (job.ema > 0)
     return copies * (D * H + H + H * C + C) * np.dtype(job.dtype).itemsize
 
 

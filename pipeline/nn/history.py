@@ -67,6 +67,7 @@ class Checkpoint:
     loss: float = 0.0  # the sum of L over the images of the epoch in progress
     hits: int = 0  # the number of images predicted correctly in the epoch in progress
     velocity: Params | None = None  # v (K = 1) of a model with momentum that still trains
+    average: Params | None = None  # of the weights (K = 1), if the model trains with `ema`
 
     @property
     def progress(self) -> tuple[int, int]:

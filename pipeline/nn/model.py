@@ -7,7 +7,8 @@ allocates no large array.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -33,14 +34,25 @@ class Weights(NamedTuple):
     W2: Array  # (K, H, C)
 
 
-def init_params(D: int, H: int, C: int, weight_std: float, seed: int, dtype: DTypeLike) -> Params:
+class Mixture(NamedTuple):
+    """The labels of a mini-batch that mixup has mixed: ℓ onehot(y) + (1 − ℓ) onehot(partners)."""
+
+    partners: Labels  # (N,) the classes of the images that were added
+    share: float  # ℓ, at least 0.5
+
+
+def init_params(
+    D: int, H: int, C: int, weight_std: float | Literal["he"], seed: int, dtype: DTypeLike
+) -> Params:
     """Draw the weights of one model (K = 1) from N(0, weight_std²); the biases are 0.
 
-    The numbers are drawn in float64, so that both dtypes start from the same weights.
+    `weight_std="he"` stands for √(2 / D) in the first layer and √(2 / H) in the second (He et al.,
+    2015). The numbers are drawn in float64, so that both dtypes start from the same weights.
     """
     rng = np.random.default_rng(seed)
-    W1 = rng.normal(0, weight_std, (1, D, H)).astype(dtype)
-    W2 = rng.normal(0, weight_std, (1, H, C)).astype(dtype)
+    first, second = (math.sqrt(2 / n) if weight_std == "he" else weight_std for n in (D, H))
+    W1 = rng.normal(0, first, (1, D, H)).astype(dtype)
+    W2 = rng.normal(0, second, (1, H, C)).astype(dtype)
     return Params(W1, np.zeros((1, 1, H), dtype), W2, np.zeros((1, 1, C), dtype))
 
 
@@ -74,19 +86,21 @@ def forward(params: Params, X: Array, mask: Array | None = None) -> tuple[Array,
 
 
 def cross_entropy(
-    S: Array, y: Labels, smoothing: Array | None = None
+    S: Array, y: Labels, smoothing: Array | None = None, mixture: Mixture | None = None
 ) -> tuple[Array, NDArray[np.bool_], Array]:
     """Compute the data loss −log softmax(S)[y] of each image, and its gradient dS.
 
     The scores are shifted by their row maximum before exp, so that no finite score overflows.
     Label smoothing (Szegedy et al., 2016) replaces onehot(y) by q = (1 − ε) onehot(y) + ε / C, and
-    the loss by −Σ_j q_j log softmax(S)_j.
+    the loss by −Σ_j q_j log softmax(S)_j. Mixup (Zhang et al., 2018) replaces onehot(y) by
+    ℓ onehot(y) + (1 − ℓ) onehot(partners) in both.
 
     Args:
         S: scores (K, N, C); overwritten. The function is fastest if the images are adjacent in
             memory, that is if S is a view of a contiguous array (K, C, N).
         y: classes (N,).
         smoothing: ε (K, 1, 1); None means 0.
+        mixture: ℓ and the partners; None means ℓ = 1.
 
     Returns:
         The losses (K, N); whether argmax_j S_j equals y (K, N); and
@@ -95,7 +109,12 @@ def cross_entropy(
     K, N, C = S.shape
     S = S.swapaxes(1, 2)  # (K, C, N)
     S -= S.max(axis=1, keepdims=True)
-    true_scores = np.take(S.reshape(K, C * N), y * N + np.arange(N), axis=1)
+    flat, images = S.reshape(K, C * N), np.arange(N)
+    true_scores = np.take(flat, y * N + images, axis=1)
+    label_scores = true_scores  # Σ_j S_j onehot(y)_j
+    if mixture is not None:
+        others = flat[:, mixture.partners * N + images]
+        label_scores = mixture.share * true_scores + (1 - mixture.share) * others
     is_max = S == 0
     mean_scores = S.mean(axis=1) if smoothing is not None else None
     exp = np.exp(S, out=S)
@@ -106,12 +125,15 @@ def cross_entropy(
     probs = np.divide(exp, total, out=S)
     dS = probs
     onehot = np.equal.outer(np.arange(C), y)
+    if mixture is not None:
+        partners = np.equal.outer(np.arange(C), mixture.partners)
+        onehot = (mixture.share * onehot + (1 - mixture.share) * partners).astype(S.dtype)
     if smoothing is None or mean_scores is None:
-        losses = np.log(total[:, 0]) - true_scores
+        losses = np.log(total[:, 0]) - label_scores
         dS -= onehot
     else:
         ε = smoothing[:, 0]  # (K, 1)
-        losses = np.log(total[:, 0]) - (1 - ε) * true_scores - ε * mean_scores
+        losses = np.log(total[:, 0]) - (1 - ε) * label_scores - ε * mean_scores
         dS -= (1 - smoothing) * onehot + smoothing / C
     dS /= N
     return losses, hits, dS.swapaxes(1, 2)
@@ -175,6 +197,7 @@ def loss_and_grads(
     l2_reg: Array,
     mask: Array | None = None,
     smoothing: Array | None = None,
+    mixture: Mixture | None = None,
 ) -> tuple[Array, Params, Array]:
     """Compute the objective L of each model and its gradients, as docs/model.md states them.
 
@@ -185,12 +208,13 @@ def loss_and_grads(
         l2_reg: λ (K, 1, 1).
         mask: the dropout mask (K, N, H); None means no dropout.
         smoothing: ε of label smoothing (K, 1, 1); None means 0.
+        mixture: the labels of mixup; None means onehot(y).
 
     Returns:
         L (K,), the gradients with respect to the parameters, and with respect to X (K, N, D).
     """
     H, S = forward(params, X, mask=mask)
-    losses, _, dS = cross_entropy(S, y, smoothing)
+    losses, _, dS = cross_entropy(S, y, smoothing, mixture)
     dH0 = backward(params.W2, H, dS)
     if mask is not None:
         dH0 *= mask

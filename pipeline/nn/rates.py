@@ -24,6 +24,8 @@ class Rates:
         has_dropout: whether p > 0 for some model.
         smoothing: ε of label smoothing (K, 1, 1); None if no model uses it.
         nesterov: whether the models use Nesterov's momentum; it is the same for all.
+        has_ema: whether the models average their weights; it is the same for all.
+        ema_weight: the weight of the newest weights in their average (K, 1, 1); set in each step.
     """
 
     def __init__(self, jobs: Sequence[Hyperparameters], epochs: int = 0) -> None:
@@ -32,9 +34,9 @@ class Rates:
         self._columns = {
             name: self._column([getattr(job, name) for job in jobs])
             for name, each in HYPERPARAMETERS.items()
-            if each.type is float
+            if each.type is float and not each.words
         }
-        self.nesterov = jobs[0].nesterov
+        self.nesterov, self.has_ema = jobs[0].nesterov, jobs[0].ema > 0
         self._epoch, self._jobs = 0, list(jobs)
         self._decayed = self["learning_rate"]
         self._update()
@@ -55,6 +57,18 @@ class Rates:
         with np.errstate(all="ignore"):
             self._decayed = self._decayed * self["learning_rate_decay"]
         self._update()
+
+    def begin_step(self, steps: int) -> None:
+        """Compute `ema_weight` for a step.
+
+        After t steps, a ← a + (1 − β) / (1 − β^t) (W − a) is the average of W over these steps with
+        weights proportional to β^(t − i), without the initial weights (Kingma and Ba, 2015, § 3).
+
+        Args:
+            steps: t, the number of steps since the start of the training, with the current one.
+        """
+        weights = [(1 - job.ema) / (1 - job.ema**steps) for job in self._jobs]
+        self.ema_weight = self._column(weights)
 
     def keep_only(self, models: list[int]) -> None:
         """Remove the other models."""

@@ -11,9 +11,10 @@ import numpy as np
 from pipeline.data.dataset import Dataset
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn import model
+from pipeline.nn.batches import MiniBatch, num_steps
 from pipeline.nn.history import Checkpoint, EpochEnd, Metrics, Row, Snapshot, selection_key
 from pipeline.nn.memory import Workspace
-from pipeline.nn.model import Array, Labels, Params
+from pipeline.nn.model import Params
 from pipeline.nn.network import Network
 from pipeline.nn.team import Task
 from pipeline.outcomes import Outcome
@@ -64,6 +65,7 @@ class Stack:
             self.jobs,
             [checkpoint.params for checkpoint in saved if checkpoint.params],
             [checkpoint.velocity for checkpoint in saved if checkpoint.velocity],
+            [checkpoint.average for checkpoint in saved if checkpoint.average],
             epochs=len(self.curves[0]),
         )
         for k, checkpoint in enumerate(saved):
@@ -79,22 +81,22 @@ class Stack:
         """Return the tasks of a step, as `Network.tasks` does."""
         return self.network.tasks(memory, parts)
 
-    def begin_step(self, X: Array, y: Labels, epoch: int, step: int) -> None:
+    def begin_step(self, batch: MiniBatch, epoch: int, step: int) -> None:
         """Set the mini-batch of a step, and draw its dropout noise.
 
         The noise depends on the seed, the epoch and the step only.
 
         Args:
-            X: the images (N, D).
-            y: their classes (N,).
+            batch: the mini-batch.
             epoch: 1, 2, …
             step: the number of the step in the epoch: 1, 2, …
         """
         noise = None
         if self.network.rates.has_dropout:
             rng = np.random.default_rng([self.jobs[0].seed, epoch, step])
-            noise = rng.random((len(y), self.jobs[0].hidden_size), np.float32)
-        self.network.begin_step(X, y, noise)
+            noise = rng.random((len(batch.y), self.jobs[0].hidden_size), np.float32)
+        steps = (epoch - 1) * num_steps(self._data, self.jobs[0]) + step
+        self.network.begin_step(batch, noise, steps)
 
     def evaluation_tasks(self) -> list[Task]:
         """Return the tasks that evaluate the models on the validation images."""
@@ -169,6 +171,7 @@ class Stack:
             loss=float(self.network.loss[k]),
             hits=int(self.network.hits[k]),
             velocity=None if outcome else self.network.velocity(k),
+            average=None if outcome else self.network.average(k),
         )
 
     def _update_best(self, k: int, metrics: Metrics) -> None:
@@ -177,7 +180,7 @@ class Stack:
         if best is None or self._key(k, metrics) > self._key(k, best):
             self.best_metrics[k] = metrics
             self.best_hits[k] = np.packbits(self._val_hits[k])
-            self.best[k] = _copy(self.network.params(k), self.best[k])
+            self.best[k] = _copy(self.network.average(k) or self.network.params(k), self.best[k])
 
     def _key(self, k: int, metrics: Metrics) -> SelectionKey:
         return selection_key(metrics, self.jobs[k].select_by)

@@ -41,11 +41,14 @@ class Tile:
     Attributes:
         weights: W1 (K, D, w), b1 (K, 1, w) and W2 (K, w, C). Steps update them in place.
         velocity: v in the same shapes, if the models have momentum; otherwise None.
+        average: the averages of the weights, if the models train with `ema`; otherwise None.
     """
 
-    def __init__(self, weights: Weights, velocity: Weights | None, rates: Rates) -> None:
+    def __init__(
+        self, weights: Weights, velocity: Weights | None, average: Weights | None, rates: Rates
+    ) -> None:
         """Create the tile of a stack, whose models have these rates."""
-        self.weights, self.velocity, self.rates = weights, velocity, rates
+        self.weights, self.velocity, self.average, self.rates = weights, velocity, average, rates
         K, D, w = weights.W1.shape
         size = rows_per_block(w)
         starts = range(0, D, size)
@@ -89,6 +92,18 @@ class Tile:
             H *= model.dropout_mask(noise, self.rates["dropout"])
         np.matmul(H, self.weights.W2, out=S)
 
+    def evaluate(self, X: Array, H: Array, S: Array) -> None:
+        """Compute H = max(0, X W1 + b1) and S = H W2, with the averages of the weights if any.
+
+        Args:
+            X: the images (N, D).
+            H: the buffer for the hidden units (K, N, w).
+            S: the buffer for this tile's part of the scores (K, N, C).
+        """
+        W1, b1, W2 = self.average or self.weights
+        model.hidden_units(W1, b1, X, H)
+        np.matmul(H, W2, out=S)
+
     def backward(
         self, X: Array, H: Array, dS: Array, blocks: list[Block], work: Workspace
     ) -> Array:
@@ -122,7 +137,10 @@ class Tile:
             whole = work.grad.array(len(W), X.shape[1], W.shape[2])
             if number == 0:
                 np.matmul(X.T, dH0, out=whole)
-            self._step(W, self.velocity.W1[models, rows], whole[:, rows], models, has_penalty)
+            dW = whole[:, rows]
+            self._step(W, self.velocity.W1[models, rows], dW, models, has_penalty)
+        if self.average is not None:
+            average_step(self.average.W1[models, rows], W, self.rates.ema_weight[models], dW)
         self._update_norm(block)
 
     def update_others(self, H: Array, dH0: Array, dS: Array, work: Workspace) -> None:
@@ -139,6 +157,9 @@ class Tile:
             v *= self.rates["momentum"]
             v -= db1
             momentum_step(b1, v, db1, self.rates, slice(None))
+        if self.average is not None:
+            average_step(self.average.W2, W2, self.rates.ema_weight, dW2)
+            average_step(self.average.b1, b1, self.rates.ema_weight, db1)
 
     def _step(self, W: Array, v: Array | None, dW: Array, models: slice, has_penalty: bool) -> None:
         """Take a step of SGD with an array of weights.
@@ -199,3 +220,17 @@ def momentum_step(W: Array, v: Array, dW: Array, rates: Rates, models: slice) ->
         W -= dW
     else:
         W += v
+
+
+def average_step(average: Array, W: Array, weight: Array, memory: Array) -> None:
+    """Update the average of some weights after a step, in place: a ← a + weight (W − a).
+
+    Args:
+        average: a, the averages of the weights of some models.
+        W: their weights.
+        weight: of these weights in the average (K, 1, 1), see `Rates.begin_step`.
+        memory: an array of the same shape, which is overwritten.
+    """
+    np.subtract(W, average, out=memory)
+    memory *= weight
+    average += memory

@@ -50,7 +50,7 @@ def train(
         while stacks and (until is None or epoch < until):
             epoch += 1
             tasks = step_tasks(stacks, team)
-            for X, y in mini_batches(data, population[0], epoch, step):
+            for batch in mini_batches(data, population[0], epoch, step):
                 if (stop := stopped()) or due():
                     for stack in stacks:
                         yield from stack.snapshots(step)
@@ -58,7 +58,7 @@ def train(
                         return
                 step += 1
                 for stack in stacks:
-                    stack.begin_step(X, y, epoch, step)
+                    stack.begin_step(batch, epoch, step)
                 team.run(tasks)
             step = 0
             team.run([task for stack in stacks for task in stack.evaluation_tasks()])
@@ -78,9 +78,9 @@ def steps(population: Sequence[Hyperparameters], data: Dataset, threads: int = 1
     with Team(threads, data.X_train.dtype) as team:
         tasks = step_tasks(stacks, team)
         for epoch in itertools.count(1):
-            for step, (X, y) in enumerate(mini_batches(data, population[0], epoch), 1):
+            for step, batch in enumerate(mini_batches(data, population[0], epoch), 1):
                 for stack in stacks:
-                    stack.begin_step(X, y, epoch, step)
+                    stack.begin_step(batch, epoch, step)
                 team.run(tasks)
                 yield
 

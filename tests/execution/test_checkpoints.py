@@ -74,6 +74,7 @@ def test_a_valid_checkpoint_is_read_as_it_was_written(
         {"params": weights(5)},
         {"best": weights(dtype="float64")},
         {"velocity": None},
+        {"average": weights()},  # of a model that has none
         {"params": None},
         {"best_hits": np.zeros(4, np.uint8)},
         {"step": 3},
@@ -94,6 +95,21 @@ def test_a_checkpoint_that_does_not_fit_the_job_is_ignored(
     checkpoints.write("name", replace(SNAPSHOT, **changes))
     assert checkpoints.path("name").exists()
     assert checkpoints.read("name", model) is None
+
+
+def test_the_checkpoint_of_an_averaged_model_holds_its_weights_and_their_average(
+    model: Model, tmp_path: Path
+) -> None:
+    averaged = replace(model, hyperparameters=replace(model.hyperparameters, ema=0.9))
+    checkpoints = Checkpoints(tmp_path, minutes=5)
+    checkpoints.write("name", SNAPSHOT)
+    assert checkpoints.read("name", averaged) is None
+    average = Params(*(array * 2 for array in weights()))
+    checkpoints.write("name", replace(SNAPSHOT, average=average))
+    found = checkpoints.read("name", averaged)
+    assert found is not None and found.params is not None and found.average is not None
+    assert (found.params.W1 == 1).all()
+    assert (found.average.W1 == 2).all()
 
 
 def test_the_checkpoint_of_another_job_is_ignored(model: Model, tmp_path: Path) -> None:

@@ -47,19 +47,21 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("l2_reg", [0.0, 0.1])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("label_smoothing", [None, 0.1])
+@pytest.mark.parametrize("share", [None, 0.7])
 def test_gradients_equal_central_differences_of_the_loss(
-    K: int, l2_reg: float, dropout: float, label_smoothing: float | None
+    K: int, l2_reg: float, dropout: float, label_smoothing: float | None, share: float | None
 ) -> None:
     params, X, y = draw(K)
     column = np.full((K, 1, 1), l2_reg)
     noise = np.random.default_rng(1).random((N, H))
     mask = model.dropout_mask(noise, np.full((K, 1, 1), dropout)) if dropout else None
     smoothing = np.full((K, 1, 1), label_smoothing) if label_smoothing else None
+    mixture = model.Mixture(np.roll(y, 1), share) if share else None
 
     def loss() -> np.ndarray:
-        return model.loss_and_grads(params, X, y, column, mask, smoothing)[0]
+        return model.loss_and_grads(params, X, y, column, mask, smoothing, mixture)[0]
 
-    _, gradients, dX = model.loss_and_grads(params, X, y, column, mask, smoothing)
+    _, gradients, dX = model.loss_and_grads(params, X, y, column, mask, smoothing, mixture)
     assert [g.shape for g in gradients] == [array.shape for array in params]
     for k in range(K):
         for name, array, gradient in zip(Params._fields, params, gradients, strict=True):
@@ -108,6 +110,30 @@ def test_label_smoothing_is_the_cross_entropy_with_smoothed_labels() -> None:
         q = (1 - ε[k]) * onehot + ε[k] / C
         np.testing.assert_allclose(losses[k], -(q * log_softmax[k]).sum(axis=1), rtol=1e-12)
     np.testing.assert_array_equal(hits, S.argmax(axis=2) == y)
+
+
+@pytest.mark.parametrize("label_smoothing", [None, 0.2])
+def test_the_loss_of_mixup_is_the_cross_entropy_with_mixed_labels(
+    label_smoothing: float | None,
+) -> None:
+    rng = np.random.default_rng(0)
+    S, y, others = rng.normal(size=(1, N, C)), rng.integers(0, C, N), rng.integers(0, C, N)
+    log_softmax = S[0] - np.log(np.exp(S[0]).sum(axis=1, keepdims=True))
+    ε = label_smoothing or 0.0
+    q = (1 - ε) * (0.7 * np.eye(C)[y] + 0.3 * np.eye(C)[others]) + ε / C
+    smoothing = np.full((1, 1, 1), ε) if label_smoothing else None
+    losses, hits, dS = model.cross_entropy(S.copy(), y, smoothing, model.Mixture(others, 0.7))
+    np.testing.assert_allclose(losses[0], -(q * log_softmax).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(dS[0] * N, np.exp(log_softmax) - q, atol=1e-12)
+    np.testing.assert_array_equal(hits[0], S[0].argmax(axis=1) == y)
+
+
+def test_he_initialisation_has_the_deviation_of_each_layer() -> None:
+    params = model.init_params(800, 200, 50, "he", 0, "float64")
+    assert params.W1.std() == pytest.approx((2 / 800) ** 0.5, rel=0.02)
+    assert params.W2.std() == pytest.approx((2 / 200) ** 0.5, rel=0.02)
+    scaled = model.init_params(800, 200, 50, (2 / 800) ** 0.5, 0, "float64")
+    assert np.array_equal(params.W1, scaled.W1)
 
 
 def test_the_initial_loss_of_tiny_weights_is_the_log_of_the_number_of_classes() -> None:

@@ -83,6 +83,8 @@ def wide_and_narrow(hyper: Hyper) -> list[Hyperparameters]:
         hyper(hidden_size=600, learning_rate=1e8),  # diverges
         hyper(),
         hyper(momentum=0.9, learning_rate=0.05),
+        hyper(hidden_size=600, num_epochs=2, momentum=0.5, ema=0.9),
+        hyper(hidden_size=600, num_epochs=2, ema=0.9, weight_std="he"),
     ]
 
 

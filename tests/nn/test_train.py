@@ -36,6 +36,11 @@ Hyper = Callable[..., Hyperparameters]
         {"label_smoothing": 0.1, "dropout": 0.3},
         {"schedule": "cosine"},
         {"schedule": "cosine", "warmup_epochs": 1},
+        {"weight_std": "he"},
+        {"ema": 0.95},
+        {"ema": 0.9, "momentum": 0.9, "learning_rate": 0.05, "nesterov": True},
+        {"mixup": 0.4},
+        {"mixup": 1, "label_smoothing": 0.1, "flip": True, "shift": 1, "ema": 0.5},
     ],
 )
 def test_training_equals_a_plain_loop_over_the_equations(
@@ -48,6 +53,7 @@ def test_training_equals_a_plain_loop_over_the_equations(
     X, y, l2_reg = data.X_train, data.y_train, np.full((1, 1, 1), job.l2_reg)
     params = model.init_params(X.shape[1], 16, 10, job.weight_std, job.seed, "float64")
     velocity = Params(*map(np.zeros_like, params))
+    history: list[Params] = []  # the weights after each step
     for epoch in (1, 2):
         loss = hits = 0.0
         rng = np.random.default_rng([job.seed, epoch])
@@ -64,6 +70,7 @@ def test_training_equals_a_plain_loop_over_the_equations(
                     for j in range(max(0, right), 8 + min(0, right)):
                         image[i, j] = seen[row][i - down, j - right]
                 seen[row] = image
+        mixed = rng.beta(job.mixup, job.mixup, -(-len(y) // job.batch_size)) if job.mixup else None
         batches = np.split(order, range(job.batch_size, len(y), job.batch_size))
         for step, rows in enumerate(batches, 1):
             batch, mask = seen[rows].reshape(len(rows), -1), None
@@ -72,10 +79,16 @@ def test_training_equals_a_plain_loop_over_the_equations(
                 mask = model.dropout_mask(
                     noise.random((len(rows), 16), np.float32), np.full((1, 1, 1), job.dropout)
                 )
+            ε, mixture = np.full((1, 1, 1), job.label_smoothing), None
+            if mixed is not None:
+                share = max(mixed[step - 1], 1 - mixed[step - 1])
+                others = np.roll(np.arange(len(rows)), 1)
+                batch = share * batch + (1 - share) * batch[others]
+                mixture = model.Mixture(y[rows][others], share)
             scores = model.forward(params, batch, mask=mask)[1]
             hits += (scores[0].argmax(axis=1) == y[rows]).sum()
             batch_loss, gradients, _ = model.loss_and_grads(
-                params, batch, y[rows], l2_reg, mask, np.full((1, 1, 1), job.label_smoothing)
+                params, batch, y[rows], l2_reg, mask, ε, mixture
             )
             loss += batch_loss[0] * len(rows)
             rate = job.learning_rate * job.learning_rate_decay ** (epoch - 1)
@@ -93,16 +106,28 @@ def test_training_equals_a_plain_loop_over_the_equations(
             else:
                 steps = [*velocity]
             params = Params(*(w + step for w, step in zip(params, steps, strict=True)))
+            history.append(params)
+        if job.ema:  # the mean of all weights so far, each step older counts β times as much
+            ages = len(history) - 1 - np.arange(len(history))
+            counts = job.ema**ages / (job.ema**ages).sum()
+            evaluated = Params(
+                *(
+                    np.tensordot(counts, np.stack(arrays), 1)
+                    for arrays in zip(*history, strict=True)
+                )
+            )
+        else:
+            evaluated = params
         metrics = got[epoch - 1].row.metrics
         assert metrics.train_loss == pytest.approx(loss / len(y), rel=1e-10)
         assert metrics.train_acc == hits / len(y)
-        val_loss, _, _ = model.loss_and_grads(params, data.X_val, data.y_val, 0 * l2_reg)
+        val_loss, _, _ = model.loss_and_grads(evaluated, data.X_val, data.y_val, 0 * l2_reg)
         assert metrics.val_loss == pytest.approx(val_loss[0], rel=1e-10)
-        val_acc = (model.predict(params, data.X_val) == data.y_val).mean()
+        val_acc = (model.predict(evaluated, data.X_val) == data.y_val).mean()
         assert metrics.val_acc == pytest.approx(val_acc)
     best = best_of(got)
     assert best is not None
-    for kept, expected in zip(best, params, strict=True):  # the last epoch was the best
+    for kept, expected in zip(best, evaluated, strict=True):  # the last epoch was the best
         np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -127,10 +152,13 @@ def test_a_model_has_the_same_bits_alone_and_in_any_population(
         hyper(momentum=0.5, dropout=0.2),
         hyper(dropout=0.5),
         hyper(dropout=0.1),
+        hyper(ema=0.9),
+        hyper(ema=0.99, momentum=0.9, learning_rate=0.1, weight_std="he", num_epochs=2),
+        hyper(ema=0.9, learning_rate=1e8),  # diverges
     ]
     alone = [run([job], digits)[0] for job in jobs]
     monkeypatch.setattr(population, "STACK_BYTES", stack_bytes)
-    for order in (range(10), reversed(range(10)), [2, 0, 4, 8]):
+    for order in (range(13), reversed(range(13)), [2, 0, 4, 8, 12, 10]):
         order = list(order)
         together = run([jobs[i] for i in order], digits)
         for place, i in enumerate(order):
@@ -189,9 +217,11 @@ def test_equal_scores_count_as_the_first_class(digits: Dataset, hyper: Hyper) ->
     assert ends[0].row.metrics.train_acc == pytest.approx((digits.y_train == 0).mean())
 
 
-@pytest.mark.parametrize("interrupts", [[7], [1, 2, 3], [11, 12, 30], [40]])
+@pytest.mark.parametrize(
+    ("interrupts", "mixup"), [([7], 0.0), ([1, 2, 3], 0.5), ([11, 12, 30], 0.0), ([40], 0.5)]
+)
 def test_an_interrupted_model_resumes_to_the_same_bits(
-    digits: Dataset, hyper: Hyper, interrupts: list[int]
+    digits: Dataset, hyper: Hyper, interrupts: list[int], mixup: float
 ) -> None:
     jobs = [
         hyper(),
@@ -199,7 +229,9 @@ def test_an_interrupted_model_resumes_to_the_same_bits(
         hyper(learning_rate=0.1, learning_rate_decay=1e6, num_epochs=4),  # diverges late
         hyper(momentum=0.9, learning_rate=0.1),
         hyper(momentum=0.5, dropout=0.5),
+        hyper(ema=0.95, momentum=0.9, learning_rate=0.1, num_epochs=4),
     ]
+    jobs = [replace(job, mixup=mixup) for job in jobs]
     whole = run(jobs, digits)
     ends: dict[int, list[EpochEnd]] = {k: [] for k in range(len(jobs))}
     left, saved, step = list(range(len(jobs))), list[Checkpoint](), 0

@@ -28,6 +28,10 @@ from tests.conftest import DIGITS, SMALL, TRACKING
             {"schedule": "cosine", "warmup_epochs": 2},
             "mini-batch SGD with a cosine learning rate schedule and 2 epochs of warm-up",
         ),
+        (
+            {"ema": 0.99, "mixup": 0.2},
+            "mini-batch SGD with an exponential average of the weights (0.99) and mixup 0.2",
+        ),
     ],
 )
 def test_card_states_the_training_method(values: dict[str, Any], expected: str) -> None:
