@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.execution.spec import RunContext
     from pipeline.tracking.entities import Sweep
     from pipeline.tracking.store import Store
+    from pipeline.tracking.system_metrics import SystemMetrics
 
 NO_EXPERIMENT = ("experiment=null", "experiment=")
 SWEEP_VARIABLE = "PIPELINE_SWEEP"  # tells the ID of the sweep to workers of Hydra's launchers
@@ -61,6 +62,7 @@ class Session:
         self.arguments = tuple(arguments)
         self.store: Store | None = None  # opened by `start_sweep`
         self.sweep: Sweep | None = None  # the sweep's parent run; None: a single run
+        self.system_metrics: SystemMetrics | None = None  # of the sweep
         self._config: DictConfig | None = None  # of the sweep
         self._name = ""  # of its folder
 
@@ -134,6 +136,7 @@ class Session:
         """
         from pipeline.tracking import cleanup
         from pipeline.tracking.queries import unused_sweep_name
+        from pipeline.tracking.system_metrics import SystemMetrics
 
         if self._config is None or self.sweep is not None:
             return
@@ -146,6 +149,7 @@ class Session:
         swept = swept_hyperparameters(self._config.hydra)
         self.sweep = store.start_sweep(experiment_id, name, self.command, num_jobs, swept)
         self.store = store
+        self.system_metrics = SystemMetrics(store, self.sweep.run_id)
 
     def note_search(self, space: Mapping[str, Mapping[str, Any]]) -> None:
         """Record with the parent run which space a sampler searches."""
@@ -228,7 +232,8 @@ def run_context(config: DictConfig, hydra_config: DictConfig) -> RunContext:
     try:
         own = (session.store, session.sweep) if session is not None else (None, None)
         if own[0] is not None and own[1] is not None and own[0].uri == tracking_config(config).uri:
-            return RunContext(own[0], own[1].experiment_id, own[1])
+            metrics = session.system_metrics if session is not None else None
+            return RunContext(own[0], own[1].experiment_id, own[1], system_metrics=metrics)
         store, experiment = _open_store(config)
         if hydra_config.mode != RunMode.MULTIRUN:
             cleanup.kill_orphaned_runs(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pipeline.errors import PipelineError
@@ -50,7 +51,9 @@ class Flusher:
         all(self._try(run.open) for run in runs)
 
     def tick(self) -> None:
-        """Flush if it is time for it."""
+        """Measure the machine and flush, each if it is time for it."""
+        if self._context.system_metrics is not None:
+            self._context.system_metrics.sample()
         start = self._clock()
         if start < self._next_flush:
             return
@@ -68,6 +71,9 @@ class Flusher:
                 return
         if any(run.has_redundant_checkpoint for run in self._runs):
             self._try(self._commit)
+        if self._context.system_metrics is not None:
+            with suppress(PipelineError):  # they stay pending until the next flush
+                self._context.system_metrics.flush()
 
     def _send_heartbeat(self) -> None:
         """Mark the run of the sweep, or a single run, as alive if it is time for it."""

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.outcomes import Outcome
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
+from pipeline.tracking.system_metrics import SystemMetrics
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class RunContext:
     experiment_id: str
     sweep: Sweep | None  # None for a single run
     shard: str = ""  # on a Dask worker: the shard that it trains
+    system_metrics: SystemMetrics | None = None  # of a sweep, on the machine of its command
 
 
 @dataclass(frozen=True)

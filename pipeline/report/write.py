@@ -21,6 +21,8 @@ from pipeline.report.formatting import visible
 from pipeline.report.html import html
 from pipeline.report.markdown import markdown, mlflow_description
 from pipeline.tracking.entities import Sweep
+from pipeline.tracking.errors import TrackingError
+from pipeline.tracking.logged_models import log_chosen_model
 from pipeline.tracking.store import Store
 from pipeline.tracking.views import save_views
 
@@ -76,15 +78,17 @@ def write_report(
             "PIPELINE_OUTPUTS to another folder"
         ) from error
     best = found.chosen.best if found.chosen else None
+    lines = _lines(found, comparison, folder)
     if against is None:
         pictures = [f"{chart.name}.svg" for chart in drawings.charts]
         text = mlflow_description(found, sweep, pictures)
         store.log_summary(sweep, text, best.run_id if best else None)
         save_views(store, sweep, [name for name in swept_names(found.jobs) if name != "data.name"])
+        lines += _log_model(store, sweep, best)
     return Report(
         sweep=sweep.name,
         folder=folder,
-        lines=tuple(map(visible, _lines(found, comparison, folder))),
+        lines=tuple(map(visible, lines)),
         notes=tuple(notes.all_notes(found)),
         best=best,
         verdict=verdict(comparison) if comparison else None,
@@ -113,6 +117,15 @@ def _lines(found: SweepAnalysis, comparison: SweepComparison | None, folder: Pat
         other = comparison.second.sweep.name
         lines.append(f"Comparison with {other}: {verdict(comparison)}")
     return [*lines, *sentences.missing_results(found), f"Report: {folder / 'report.html'}"]
+
+
+def _log_model(store: Store, sweep: Sweep, best: Best | None) -> list[str]:
+    """Record the chosen model in MLflow; a line if its store cannot."""
+    try:
+        log_chosen_model(store, sweep, best.run_id if best else None)
+    except TrackingError as error:
+        return [f"MLflow does not list the chosen model among its models: {error}"]
+    return []
 
 
 def folder_name(sweep: str) -> str:

@@ -15,19 +15,21 @@ that another version has moved or changed.
 - `http_request`, `get_default_host_creds`: a request with MLflow's own HTTP settings.
 - `Base`: the tables of a sqlite store. `_validate_batch_log_data`, `_validate_dataset_inputs`,
   `append_to_uri_path`, `_generate_random_name`: what MLflow does before it writes to them.
+- `SystemMetricsMonitor`: measures the machine.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.name_utils import _generate_random_name
 from mlflow.utils.rest_utils import http_request
@@ -180,3 +182,32 @@ def check_health(uri: str, seconds: float) -> None:
     creds = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     answer = http_request(creds, "/health", "GET", max_retries=0, timeout=seconds)  # type: ignore[no-untyped-call]
     answer.raise_for_status()
+
+
+class SystemMonitor(SystemMetricsMonitor):
+    """MLflow's monitor of the machine, without its thread and without graphics processors."""
+
+    def __init__(
+        self, run_id: str, tracking_uri: str, record: Callable[[Mapping[str, float], int], None]
+    ) -> None:
+        """Prepare to measure.
+
+        Args:
+            run_id: of the run that gets the values.
+            tracking_uri: of its store.
+            record: receives values by name, and their step: 0, 1, 2, …
+        """
+        super().__init__(run_id, tracking_uri=tracking_uri)  # type: ignore[no-untyped-call]
+        self._samples = 0
+        self.record_metrics = record
+        self.mlflow_logger = cast(Any, self)  # `publish_metrics` calls its `record_metrics`
+
+    def sample(self) -> None:
+        """Measure once, and record the means if enough samples have been taken."""
+        self.collect_metrics()  # type: ignore[no-untyped-call]
+        self._samples += 1
+        if self._samples % self.samples_before_logging == 0:
+            self.publish_metrics(self.aggregate_metrics())  # type: ignore[no-untyped-call]
+
+    def _initialize_gpu_monitor(self) -> None:
+        """The training uses no graphics processor."""

@@ -19,6 +19,7 @@ REGISTRY = "mlflow.store.artifact.artifact_repository_registry"
         ("mlflow.store.db.utils", "_get_alembic_config", ["db_url"]),
         ("mlflow.store.db.utils", "_upgrade_db", ["engine"]),
         ("mlflow.store.db.utils", "_make_parent_dirs_if_sqlite", ["db_uri"]),
+        ("mlflow.system_metrics.system_metrics_monitor", "SystemMetricsMonitor", ["run_id"]),
         ("mlflow.utils.credentials", "get_default_host_creds", ["store_uri"]),
         ("mlflow.utils.rest_utils", "http_request", ["host_creds", "endpoint", "method"]),
         ("mlflow.utils.name_utils", "_generate_random_name", []),
