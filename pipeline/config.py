@@ -79,6 +79,14 @@ class DataConfig:
             "standard: mean 0 and deviation 1; none"
         ),
     ] = "standard"
+    whiten: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="ε of ZCA whitening: the scaled rows become uncorrelated in directions "
+            "with more variance than ε times the mean variance; null: not whitened",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.kind or self.name)

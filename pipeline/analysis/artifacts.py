@@ -18,7 +18,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.nn.model import Params
 from pipeline.tracking.store import Store
 
-PREPROCESSING = ("classes", "mean", "largest", "scale", "columns")
+PREPROCESSING = ("classes", "mean", "largest", "scale", "columns", "W1_unwhitened")
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ def load_preprocessing(store: Store, run_id: str) -> dict[str, NDArray[Any]] | N
     """Load the preprocessing that is stored with the weights of a run.
 
     Returns:
-        The arrays of `pipeline.data.dataset.preprocessing_arrays`; None: an earlier version of this
-        project has written the weights.
+        The arrays of `pipeline.data.dataset.preprocessing_arrays`, and for whitened data
+        `W1_unwhitened`; None: an earlier version of this project has written the weights.
 
     Raises:
         PipelineError: the artifact is missing or damaged.
@@ -97,7 +97,7 @@ def _read_arrays(store: Store, run_id: str, name: str, read: Callable[[Mapping[s
 
 
 def _as_preprocessing(file: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
-    """Check `classes` (C,), `mean` (D,), and `largest` () or `scale` (D,)."""
+    """Check `classes` (C,), `mean` (D,), `largest` () or `scale` (D,), `W1_unwhitened` (D, H)."""
     if "mean" not in file:
         return None
     arrays = {key: file[key] for key in PREPROCESSING if key in file}
@@ -110,6 +110,9 @@ def _as_preprocessing(file: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None
         raise ValueError("its preprocessing has arrays of wrong types")
     if not np.isfinite(mean).all() or not (np.isfinite(divisor) & (divisor > 0)).all():
         raise ValueError("its preprocessing is not finite")
+    W1 = arrays.get("W1_unwhitened", file["W1"])
+    if W1.shape != file["W1"].shape or W1.dtype != file["W1"].dtype or not np.isfinite(W1).all():
+        raise ValueError("its weights for rows that are not whitened do not fit")
     if "columns" in arrays:
         json.loads(str(arrays["columns"]))
     return arrays

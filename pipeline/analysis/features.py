@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.dataset import Dataset
+from pipeline.data.dataset import Dataset, fold_whitening
 from pipeline.nn.model import Array, Labels, Params, balanced_accuracy
 from pipeline.selection import SelectBy
 
@@ -55,6 +55,7 @@ def measure_features(params: Params, data: Dataset, select_by: SelectBy) -> Feat
         data: the data on which it was trained.
         select_by: `balanced_acc` measures the loss of balanced accuracy, others that of accuracy.
     """
+    params, data = _without_whitening(params, data)
     sizes = weight_sizes(params, data)
     names = data.features or tuple(f"feature {d}" for d in range(len(sizes)))
     columns = _columns(data, names)
@@ -69,6 +70,18 @@ def measure_features(params: Params, data: Dataset, select_by: SelectBy) -> Feat
         num_columns=len(columns),
         num_permuted=len(permuted),
     )
+
+
+def _without_whitening(params: Params, data: Dataset) -> tuple[Params, Dataset]:
+    """The same predictions from scaled features, each of which has a meaning of its own."""
+    Z = data.scaler.whitening
+    if Z is None:
+        return params, data
+    inverse = np.linalg.inv(Z).astype(data.X_val.dtype)
+    scaler = replace(data.scaler, whitening=None)
+    scaled = {name: getattr(data, name) @ inverse for name in ("X_train", "X_val")}
+    W1 = fold_whitening(params.W1, data.scaler)
+    return params._replace(W1=W1), replace(data, scaler=scaler, **scaled)
 
 
 def weight_sizes(params: Params, data: Dataset) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import threadpool_limits
 
 ImageShape = tuple[int, int, int]  # (height, width, channels)
 
@@ -18,16 +19,25 @@ class Scaler:
     """How raw rows become rows of X. It is fitted on the training split.
 
     `pixels`: x / largest − mean, computed in the dtype of X. `standard` and `none`:
-    (x − mean) / scale, computed in float64; for `none` the mean is 0 and the scale 1.
+    (x − mean) / scale, computed in float64; for `none` the mean is 0 and the scale 1. The matrix
+    `whitening` then multiplies the rows, in the dtype of X.
     """
 
     name: str
     mean: NDArray[np.float64]  # (D,)
     scale: NDArray[np.float64]  # (D,); all 1 for `pixels`
     largest: int = 1  # the value of the brightest pixel
+    whitening: NDArray[np.float64] | None = None  # (D, D), see `pipeline.data.whitening`
 
     def apply(self, rows: NDArray[Any], dtype: str) -> NDArray[np.floating]:
         """Return X (n, D) of the given dtype for raw rows (n, D)."""
+        X = self._scale(rows, dtype)
+        if self.whitening is None:
+            return X
+        with threadpool_limits(1, "blas"):  # the same bits with any number of cores
+            return np.asarray(X @ self.whitening.astype(dtype))
+
+    def _scale(self, rows: NDArray[Any], dtype: str) -> NDArray[np.floating]:
         if self.name == "pixels":
             X: NDArray[np.floating] = rows.astype(dtype, order="C")
             X /= self.largest
@@ -44,7 +54,8 @@ def preprocessing_arrays(
 
     Returns:
         `classes` (C,), `mean` (D,), `largest` for pixels or else `scale` (D,), and for a table
-        `columns`, the JSON text of its encoder.
+        `columns`, the JSON text of its encoder. Whitening is not among them: it is part of the
+        weights of a registered model.
     """
     if scaler.name == "pixels":
         arrays = {"mean": scaler.mean.astype(dtype), "largest": np.array(scaler.largest, dtype)}
@@ -68,6 +79,20 @@ class Encoder(Protocol):
 
     def to_json(self) -> str:
         """Return the columns and their encoding as JSON text, for the registered model."""
+
+
+def fold_whitening(W1: NDArray[Any], scaler: Scaler) -> NDArray[Any]:
+    """Return Z W1: with it, a network takes rows that are scaled and not whitened.
+
+    (X Z) W1 = X (Z W1), so whitening costs a registered model nothing.
+
+    Args:
+        W1: weights (…, D, H).
+        scaler: holds the matrix Z (D, D).
+    """
+    if scaler.whitening is None:
+        return W1
+    return np.asarray(scaler.whitening @ W1).astype(W1.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.dataset import Scaler
 from pipeline.data.raw import RawDataset, Rows, Split
+from pipeline.data.whitening import describe, fit_whitening
 from pipeline.errors import DataError
 
 # These texts enter the digests: a new text would invalidate all saved results.
@@ -29,8 +31,19 @@ def fit_scaler(raw: RawDataset) -> Scaler:
     the same on every machine. A feature that is constant in the training split gets the scale 1.
 
     Raises:
-        DataError: a value is not finite.
+        DataError: a value is not finite, or whitening needs more than the memory.
     """
+    scaler = _fit_scale(raw)
+    if raw.whiten is None:
+        return scaler
+    rows = raw.train.rows
+    pieces = (scaler.apply(piece, "float64") for _, piece in _finite_pieces(rows, raw.features))
+    return replace(
+        scaler, whitening=fit_whitening(pieces, rows.num_features, len(rows), raw.whiten)
+    )
+
+
+def _fit_scale(raw: RawDataset) -> Scaler:
     D = raw.train.rows.num_features
     mean, scale = np.zeros(D), np.ones(D)
     with np.errstate(all="ignore"):
@@ -111,6 +124,8 @@ def digest(raw: RawDataset) -> str:
     facts: tuple[object, ...] = SCALINGS[raw.scaling], classes, raw.image_shape, raw.largest, shapes
     if raw.train.rows.dtype != np.uint8 or raw.image_shape is None:
         facts += (raw.features, [split.rows.dtype.str for split in splits])
+    if raw.whiten is not None:
+        facts += (describe(raw.whiten),)
     return _hash(repr(facts), splits)
 
 

@@ -92,3 +92,4 @@ class RawDataset:
     features: tuple[str, ...] = ()  # names of the columns of X; (): they have none
     encoder: Encoder | None = None  # from the columns of a table to rows
     choices: Mapping[str, str] = field(default_factory=dict)  # parameters of the run
+    whiten: float | None = None  # ε of `pipeline.data.whitening`; None: no whitening

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import Job, parse_job
-from pipeline.data.dataset import Dataset
+from pipeline.data.dataset import Dataset, Scaler
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution import job_metadata
 from pipeline.execution.artifacts import write_artifacts
@@ -66,6 +66,7 @@ class JobRun:
         self._shard = context.shard
         self._choices: dict[str, str] = {}  # of the preprocessing
         self._preprocessing: Mapping[str, Any] = {}  # arrays
+        self._scaler: Scaler | None = None
         self._log = JobLog(spec.log)
         try:
             self.job = parse_job(spec.values)
@@ -123,6 +124,7 @@ class JobRun:
         self.checkpoint_name, self._checkpoints = name, checkpoints
         self._model = Model.of(self.hyperparameters, data)
         self._choices, self._preprocessing = dict(data.choices), data.preprocessing
+        self._scaler = data.scaler
         self._logger.set_dataset(job_metadata.dataset_info(self.job, data))
         self._logger.add_tags(job_metadata.data_tags(self.job, data))
 
@@ -292,7 +294,7 @@ class JobRun:
     def _log_artifacts(self) -> None:
         """Store the artifacts, and buffer a tag by which a later sweep can check them."""
         result = self._read_result()
-        assert self._checkpoints is not None
+        assert self._checkpoints is not None and self._scaler is not None
         with self._logger.artifact_folder(self._checkpoints.folder) as folder:
-            write_artifacts(folder, self.spec.values, result, self._preprocessing)
+            write_artifacts(folder, self.spec.values, result, self._preprocessing, self._scaler)
             self._logger.add_tags({artifacts.TAG: artifacts.manifest(folder)})

@@ -72,6 +72,7 @@ def train_wave(
         The traceback or the reason of each job that failed, by its index.
     """
     threads = shards[0].threads
+    data = replace(data, scaler=replace(data.scaler, whitening=None))  # a large matrix
     with _worker_pool(min(cores // threads, len(shards))) as pool:
         failures = pool(
             delayed(_train_shard)(

@@ -10,6 +10,7 @@ from pipeline.analysis.intervals import wilson
 from pipeline.config import Job
 from pipeline.data.preprocessing import SCALINGS
 from pipeline.data.raw import RawDataset
+from pipeline.data.whitening import describe
 from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from pipeline.report.formatting import percent, show
 
@@ -31,7 +32,7 @@ def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
             f"softmax, trained in NumPy by {training_method(values)}.",
             "",
             f"- Data: {run['num_train']:,} training and {run['num_val']:,} validation rows, "
-            f"digest `{run['dataset_digest']}`; {SCALINGS[raw.scaling]}.",
+            f"digest `{run['dataset_digest']}`; {_preprocessing_of(raw)}.",
             f"- Accuracy: {percent(run['best_val_acc'])} of the validation rows (95 % interval "
             f"{percent(low)} to {percent(high)}; choosing the best model of a sweep inflates it); "
             f"test rows: {test}.",
@@ -58,6 +59,11 @@ def training_method(values: Hyperparameters) -> str:
         return "plain mini-batch SGD"
     *first, last = used
     return f"mini-batch SGD with {', '.join(first)}{' and ' if first else ''}{last}"
+
+
+def _preprocessing_of(raw: RawDataset) -> str:
+    """Describe what happens to the rows before they reach the network."""
+    return SCALINGS[raw.scaling] + ("" if raw.whiten is None else f"; {describe(raw.whiten)}")
 
 
 def _input_of(raw: RawDataset) -> str:

@@ -36,6 +36,7 @@ def model_arrays(store: Store, run_id: str, raw: RawDataset) -> dict[str, NDArra
     preprocessing = load_preprocessing(store, run_id) or preprocessing_arrays(
         fit_scaler(raw), raw.encoder, raw.classes, W1.dtype
     )
+    W1 = preprocessing.pop("W1_unwhitened", W1)
     return {"W1": W1, "b1": b1, "W2": W2, "b2": b2, **preprocessing}
 
 

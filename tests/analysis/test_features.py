@@ -54,6 +54,19 @@ def test_weights_are_scaled_by_the_deviation_of_the_feature(data: Dataset) -> No
     assert [each.feature for each in found.weights[:2]] == ["colour=red", "signal"]
 
 
+def test_features_of_whitened_data_are_those_of_the_scaled_data(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "own.csv", index=False)
+    config = DataConfig(name="own", kind="table", file=str(tmp_path / "own.csv"), target="class")
+    plain, whitened = (load(replace(config, whiten=ε), "float64") for ε in (None, 0.01))
+    assert whitened.scaler.whitening is not None
+    folded = network()._replace(W1=np.linalg.solve(whitened.scaler.whitening, network().W1))
+    found = measure_features(folded, whitened, "val_acc")
+    expected = measure_features(network(), plain, "val_acc")
+    assert found.permutations == expected.permutations
+    for one, other in zip(found.weights[:2], expected.weights[:2], strict=True):
+        assert (one.feature, one.size) == (other.feature, pytest.approx(other.size))
+
+
 def test_columns_are_shuffled_as_a_whole_and_the_result_is_repeatable(data: Dataset) -> None:
     found = measure_features(network(), data, "val_acc")
     assert found == measure_features(network(), data, "val_acc")

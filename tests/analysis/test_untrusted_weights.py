@@ -54,6 +54,9 @@ def read(content: bytes, folder: Path) -> Any:
         {"classes": np.array(["a"])},
         {"classes": np.arange(2)},
         {"columns": np.array("[")},
+        {"W1_unwhitened": np.ones((5, 3), np.float32)},
+        {"W1_unwhitened": np.full((6, 3), np.nan, np.float32)},
+        {"W1_unwhitened": np.array("W1")},
         {"columns": np.array("[" * 100_000)},
     ],
 )

@@ -46,6 +46,27 @@ def test_registered_model_predicts_like_the_weights_of_its_run(
     assert (found["probabilities"].argmax(axis=1) == predict(weights, X)[0]).all()
 
 
+def test_registered_model_of_whitened_images_takes_raw_images(
+    store: Store, images: np.ndarray, tmp_path: Path
+) -> None:
+    whitened = replace(DIGITS, whiten=0.01)
+    job = {"num_epochs": 4, "learning_rate": 0.1}
+    sweep = train_sweep(store, tmp_path, "whitened", job, data=whitened)
+    run = rank(tabulate(queries.sweep_runs(store, sweep))).iloc[0]
+    champion = promote(store, run, "whitened")
+    mlflow.set_tracking_uri(store.uri)
+    found = mlflow.pyfunc.load_model(f"models:/{champion.name}@champion").predict(images)
+    X, _ = load_test(whitened, "float32")
+    weights = load_weights(store, run["run_id"])
+    expected = predict(weights, X)[0]
+    assert ([int(name) for name in found["class"]] == expected).mean() > 0.99  # rounding may differ
+    arrays = model_arrays(store, run["run_id"], read_raw(whitened))
+    assert set(arrays) == {"W1", "b1", "W2", "b2", "mean", "largest", "classes"}
+    assert not np.allclose(arrays["W1"], weights.W1[0], atol=0.01)
+    card = store.client.get_model_version("whitened", champion.version).description
+    assert "minus the training mean of each feature; whitened by ZCA" in card
+
+
 def test_registered_files_contain_code_and_no_pickle(
     model: Any, store: Store, ranking: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+from dataclasses import replace
 
 from pipeline.config import DataConfig
 from pipeline.data.raw import RawDataset
@@ -30,4 +31,11 @@ def read_raw(config: DataConfig) -> RawDataset:
     if config.kind not in kind_names():
         raise DataError(f"data.kind must be one of {', '.join(kind_names())}, not {config.kind!r}")
     raw: RawDataset = importlib.import_module(f"{__name__}.{config.kind}").read(config)
-    return raw
+    if config.whiten is None:
+        return raw
+    if raw.scaling == "none":
+        raise DataError(
+            "data.whiten needs scaled rows: set data.scaling to another value than none"
+        )
+    choices = {**raw.choices, "data.whiten": f"{config.whiten:g}"}
+    return replace(raw, whiten=config.whiten, choices=choices)
