@@ -15,6 +15,7 @@ import pytest
 from pipeline.config import DataConfig, Halving
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
+from pipeline.execution.halving import SuccessiveHalving
 from pipeline.execution.job import JobRun
 from pipeline.execution.local import LocalBackend
 from pipeline.execution.run import train_jobs
@@ -95,7 +96,8 @@ def train(
     halving: Halving | None = None,
 ) -> list[JobRun]:
     with LocalBackend(cores, memory) as backend:
-        return train_jobs(specs, context, backend, halving)
+        rule = None if halving is None else SuccessiveHalving(halving)
+        return train_jobs(specs, context, backend, rule)
 
 
 def statuses(place: RunContext) -> dict[str, str]:

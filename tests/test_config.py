@@ -43,6 +43,8 @@ OPTUNA: dict[str, Any] = {
     "batch_size": 8,
     "study": None,
     "storage": "sqlite:///optuna.db",
+    "pruner": None,
+    "pruner_params": None,
     "params": {},
 }
 TINY, BELOW_ONE = 5e-324, 1 - 2**-53  # the neighbours of 0 and 1

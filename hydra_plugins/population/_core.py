@@ -15,10 +15,12 @@ from omegaconf import DictConfig
 from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._jobs import JobOpener, sweep_folder_errors
 from pipeline.composed import plain_values, tracking_config
-from pipeline.config import Halving, LauncherConfig, parse_job, parse_launcher
+from pipeline.config import LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
+from pipeline.execution.halving import SuccessiveHalving
 from pipeline.execution.run import dry_run, train_jobs
+from pipeline.execution.stopping import StoppingRule
 from pipeline.hydra_compat import job_config, set_job_config
 from pipeline.session import run_context
 from pipeline.shutdown import reraise_pending_signal
@@ -51,7 +53,7 @@ def launch(
         with backend:
             opener = JobOpener(composer, launcher.hydra_context, launcher.task_function)
             numbered = list(enumerate(job_overrides, initial_job_idx))
-            return _train(launcher, opener, numbered, backend, values.halving_rule)
+            return _train(launcher, opener, numbered, backend, _rule(launcher, values))
 
 
 def _train(
@@ -59,7 +61,7 @@ def _train(
     opener: JobOpener,
     numbered: Sequence[tuple[int, Sequence[str]]],
     backend: Backend,
-    halving: Halving | None,
+    rule: StoppingRule | None,
 ) -> list[JobReturn]:
     # The workers start in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
@@ -75,10 +77,15 @@ def _train(
         ahead.shutdown()
     with reraise_pending_signal():
         where = run_context(launcher.config, launcher.config.hydra)
-        runs = train_jobs([spec for spec, _ in jobs], where, backend, halving)
+        runs = train_jobs([spec for spec, _ in jobs], where, backend, rule)
     for (_, job_return), run in zip(jobs, runs, strict=True):
         opener.close(job_return, run)
     return [job_return for _, job_return in jobs]
+
+
+def _rule(launcher: PopulationLauncher, values: LauncherConfig) -> StoppingRule | None:
+    halving = values.halving_rule
+    return launcher.rule if halving is None else SuccessiveHalving(halving)
 
 
 def launcher_config(launcher: PopulationLauncher) -> LauncherConfig:

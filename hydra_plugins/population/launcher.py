@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from hydra_plugins.population._compose import Composer
+    from pipeline.execution.stopping import StoppingRule
 
 
 class PopulationLauncher(Launcher):
@@ -38,6 +39,7 @@ class PopulationLauncher(Launcher):
         self.halving = halving
         self.dry_run = dry_run
         self.composer: Composer | None = None  # of the sweeper, which has checked the jobs
+        self.rule: StoppingRule | None = None  # of a sweeper that stops jobs early
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -16,12 +16,14 @@ from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
+from hydra_plugins.search._pruning import TrialRule
 from hydra_plugins.search._space import split
 from pipeline.composed import redacted
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
 from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.search.config import OptunaConfig, parse_optuna
+from pipeline.search.pruning import Pruning
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, bounds, extremes
 from pipeline.search.study import Study
@@ -29,7 +31,10 @@ from pipeline.selection import describe_score, parse_select_by
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from hydra_plugins.search.sweeper import OptunaSweeper
+    from pipeline.search.space import Space
 
 RESULTS = "optimization_results.yaml"  # the name that Hydra's own sweeper for Optuna uses
 
@@ -76,7 +81,36 @@ def _read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Sear
     }
     shared |= {"data.name": OmegaConf.select(config, "data.name")}
     settings = values.sampler, values.seed, values.n_trials, values.batch_size
-    return Search(space, shared, *settings, select_by), fixed
+    pruning = _read_pruning(sweeper, values, space, fixed)
+    return Search(space, shared, *settings, select_by, pruning), fixed
+
+
+def _read_pruning(
+    sweeper: OptunaSweeper, values: OptunaConfig, space: Space, fixed: Sequence[str]
+) -> Pruning | None:
+    """The pruner that hydra.sweeper names.
+
+    Raises:
+        ConfigError: it cannot be used, or a parameter is wrong.
+    """
+    if values.pruner is None:
+        if values.pruner_params:
+            raise ConfigError(
+                "hydra.sweeper.pruner_params needs a pruner: set hydra.sweeper.pruner"
+            )
+        return None
+    launcher = sweeper.launcher
+    if not isinstance(launcher, PopulationLauncher) or launcher.backend != "joblib":
+        raise ConfigError(
+            "hydra.sweeper.pruner applies only to hydra/launcher=population with backend=joblib, "
+            "where the trials of a batch train together: remove it"
+        )
+    composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
+    lengths = [composer.values(fixed).get("num_epochs")]
+    if "num_epochs" in space:
+        lengths = extremes(space["num_epochs"])
+    longest = max((n for n in lengths if isinstance(n, int)), default=1)  # others are refused later
+    return Pruning(values.pruner, values.pruner_params or {}, longest)
 
 
 def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
@@ -92,8 +126,9 @@ def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
             "trials at a time: set hydra.launcher.halving.factor=null"
         )
     values = {field.name: getattr(sweeper, field.name) for field in fields(OptunaConfig)}
-    if OmegaConf.is_config(sweeper.params):
-        values["params"] = OmegaConf.to_container(sweeper.params)
+    for name in ("params", "pruner_params"):
+        if OmegaConf.is_config(values[name]):
+            values[name] = OmegaConf.to_container(values[name])
     return parse_optuna(values)
 
 
@@ -107,6 +142,8 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
         launcher_config(sweeper.launcher)
     if OmegaConf.select(config, "hydra.launcher.dry_run"):
         print(f"the first {len(first)} of {search.count} trials of the study {name}:")
+        if search.pruning is not None:
+            print(f"pruning: a trial can stop after epoch {_listed(search.pruning.epochs())}")
         return [sweeper.launcher.launch(first, initial_job_idx=0)]
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,18 +169,48 @@ def _train(sweeper: OptunaSweeper, study: Study, fixed: Sequence[str]) -> list[S
     count, done = study.search.count, 0
     while trials := study.next_trials(after=done):
         _log_state(study, count)
-        jobs = [[*fixed, *as_overrides(trial.params)] for trial in trials]
-        returns.append(sweeper.launcher.launch(jobs, initial_job_idx=done))
-        failures = 0
-        for trial, result in zip(trials, returns[-1], strict=True):
-            failed = result.status != JobStatus.COMPLETED
-            study.tell(trial, None if failed else result.return_value, failed=failed)
-            failures += failed
-        done += len(trials)
-        if failures == len(trials) > 1:
-            log.error("all %d jobs of a batch failed: the search stops", failures)
+        for batch in study.split(trials):
+            returns.append(_train_batch(sweeper, study, fixed, batch, done))
+            done += len(batch)
+        if len(batch) > 1 and all(job.status != JobStatus.COMPLETED for job in returns[-1]):
+            log.error("all %d jobs of a batch failed: the search stops", len(batch))
             break
     return returns
+
+
+def _train_batch(
+    sweeper: OptunaSweeper,
+    study: Study,
+    fixed: Sequence[str],
+    batch: Sequence[FrozenTrial],
+    first: int,
+) -> Sequence[JobReturn]:
+    """Train trials, of which `first` is the index of the first one, and record their results."""
+    jobs = [[*fixed, *as_overrides(trial.params)] for trial in batch]
+    rule = pruner = None
+    if study.search.pruning is not None:
+        assert isinstance(sweeper.launcher, PopulationLauncher)
+        pruner = study.pruner(batch)
+        rule = TrialRule(batch, first, 1, study.search.pruning.epochs(), pruner)
+        sweeper.launcher.rule = rule
+    results = sweeper.launcher.launch(jobs, initial_job_idx=first)
+    for index, (trial, result) in enumerate(zip(batch, results, strict=True), first):
+        failed = result.status != JobStatus.COMPLETED
+        value = None if failed else result.return_value
+        if rule is None or pruner is None:
+            study.tell(trial, value, failed=failed)
+            continue
+        value = None if index in rule.pruned else value
+        scores = rule.scores(index) if index in rule.pruned or value is not None else []
+        attributes = pruner.attributes(trial.number)
+        study.tell(trial, value, failed=failed, scores=scores, attributes=attributes)
+    return results
+
+
+def _listed(epochs: Sequence[int]) -> str:
+    """Some epochs as text, the middle ones of many left out."""
+    shown = [str(epoch) for epoch in epochs]
+    return ", ".join(shown if len(shown) < 8 else [*shown[:3], "…", shown[-1]])
 
 
 def _log_state(study: Study, count: int) -> None:

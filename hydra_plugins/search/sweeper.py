@@ -26,12 +26,15 @@ class OptunaSweeper(Sweeper):
         batch_size: int,
         study: str | None,
         storage: str,
+        pruner: str | None,
+        pruner_params: DictConfig | None,
         params: dict[str, str] | None,
     ) -> None:
         """Store the values of conf/hydra/sweeper/optuna.yaml."""
         self.sampler, self.seed = sampler, seed
         self.n_trials, self.batch_size = n_trials, batch_size
         self.study, self.storage = study, storage
+        self.pruner, self.pruner_params = pruner, pruner_params
         self.params = params or {}
 
     def setup(

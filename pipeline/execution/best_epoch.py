@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 from pipeline.nn.history import Metrics, selection_key
-from pipeline.selection import DEFAULT, METRICS, SelectBy, SelectionKey, best_name
+from pipeline.selection import (
+    DEFAULT,
+    METRICS,
+    SelectBy,
+    SelectionKey,
+    best_name,
+    direction,
+)
 
 
 class BestEpoch:
@@ -22,16 +28,14 @@ class BestEpoch:
         self._select_by = select_by
         self.epoch = 0
         self.metrics: Metrics | None = None
-        self._keys: list[SelectionKey] = []  # the key of the best of the first 1, 2, … epochs
+        self._keys: list[SelectionKey] = []  # of each epoch
 
     def update(self, epoch: int, metrics: Metrics) -> None:
         """Compare the next epoch with the best one."""
         key = selection_key(metrics, self._select_by)
-        best = self._key
-        if best is None or key > best:
+        if self._key is None or key > self._key:
             self.epoch, self.metrics = epoch, metrics
-            best = key
-        self._keys[epoch - 1 :] = [best]
+        self._keys[epoch - 1 :] = [key]
 
     @property
     def score(self) -> float | None:
@@ -44,11 +48,16 @@ class BestEpoch:
 
     def load_history(self, keys: Iterable[SelectionKey]) -> None:
         """Set the selection key of each epoch from a cached run."""
-        self._keys = list(itertools.accumulate(keys, max))
+        self._keys = list(keys)
 
     def key_at(self, epoch: int) -> SelectionKey | None:
         """The key of the best of the first epochs; None if there are fewer epochs."""
-        return self._keys[epoch - 1] if len(self._keys) >= epoch else None
+        return max(self._keys[:epoch]) if len(self._keys) >= epoch else None
+
+    def scores(self) -> list[float]:
+        """The metric that decides, in each epoch so far. An epoch that diverged has none."""
+        sign = -1 if direction(self._select_by) == "minimize" else 1
+        return [sign * key.score for key in self._keys]
 
     def as_metrics(self) -> dict[str, float]:
         """The best epoch as metrics of the MLflow run; empty before the first epoch."""

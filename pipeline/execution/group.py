@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import shutdown
-from pipeline.config import Halving
 from pipeline.data.dataset import Dataset
 from pipeline.execution.backend import (
     Backend,
@@ -19,10 +18,10 @@ from pipeline.execution.backend import (
 )
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.flusher import Flusher
-from pipeline.execution.halving import select_halted
 from pipeline.execution.job import JobRun
 from pipeline.execution.progress import Progress
 from pipeline.execution.spec import RunContext
+from pipeline.execution.stopping import StoppingRule
 from pipeline.outcomes import Outcome
 from pipeline.selection import describe_score, direction
 
@@ -37,7 +36,7 @@ class JobGroup:
         data: Dataset,
         checkpoints: Checkpoints,
         context: RunContext,
-        halving: Halving | None,
+        rule: StoppingRule | None,
     ) -> None:
         """Prepare to train.
 
@@ -47,10 +46,10 @@ class JobGroup:
             data: the dataset, as the backend has staged it.
             checkpoints: the folder of the checkpoints.
             context: the place of the runs in MLflow.
-            halving: when jobs stop early; None: all train to their end.
+            rule: stops jobs early; None: all train to their end.
         """
         self._runs, self._candidates, self._data = runs, list(candidates), data
-        self._checkpoints, self._context, self._halving = checkpoints, context, halving
+        self._checkpoints, self._context, self._rule = checkpoints, context, rule
         self._by_number = {run.spec.number: run for run in runs}
         self._images = len(data.y_train)
         epochs = sum(run.hyperparameters.num_epochs for run in runs)
@@ -68,16 +67,16 @@ class JobGroup:
                 self._train_until(rung, backend, flusher)
                 if rung is not None:
                     self._halt(rung)
-                flusher.flush()
+                    flusher.tick()
+            flusher.flush()
         finally:
             self._progress.close()
 
     def _rungs(self) -> list[int | None]:
         """The epochs after which training pauses, and None for the end."""
-        if self._halving is None:
+        if self._rule is None:
             return [None]
-        longest = max((run.hyperparameters.num_epochs for run in self._candidates), default=0)
-        return [*self._halving.rungs(longest), None]
+        return [*self._rule.rungs(self._candidates), None]
 
     def _train_until(self, rung: int | None, backend: Backend, flusher: Flusher) -> None:
         active = [
@@ -132,8 +131,8 @@ class JobGroup:
 
     def _halt(self, rung: int) -> None:
         """End the candidates that do not continue after a rung."""
-        assert self._halving is not None
-        halted = set(select_halted(self._candidates, rung, self._halving))
+        assert self._rule is not None
+        halted = set(self._rule.select_halted(self._candidates, rung))
         reused: dict[int, str] = {}
         for run in self._candidates:
             if run not in halted or run.outcome:

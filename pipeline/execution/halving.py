@@ -9,12 +9,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline.config import Halving
 from pipeline.execution.job import JobRun
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.selection import SelectionKey, configuration_key
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving:
+    """The stopping rule of ``hydra.launcher.halving``."""
+
+    halving: Halving
+
+    def rungs(self, candidates: Sequence[JobRun]) -> list[int]:
+        """The epochs of the comparisons, as in `StoppingRule`."""
+        longest = max((run.hyperparameters.num_epochs for run in candidates), default=0)
+        return self.halving.rungs(longest)
+
+    def select_halted(self, candidates: Sequence[JobRun], rung: int) -> list[JobRun]:
+        """Choose the jobs that do not continue after a rung, as in `StoppingRule`."""
+        return select_halted(candidates, rung, self.halving)
 
 
 def select_halted(candidates: Sequence[JobRun], rung: int, halving: Halving) -> list[JobRun]:

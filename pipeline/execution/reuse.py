@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.config import Halving
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.execution.checkpoints import Checkpoints
@@ -43,8 +42,8 @@ def partition(
     data: Dataset,
     context: RunContext,
     checkpoints: Checkpoints,
-    halving: Halving | None,
     *,
+    with_history: bool,
     reuse: bool,
 ) -> Partition:
     """Reuse the results of finished runs, and prepare the other jobs for training.
@@ -54,7 +53,7 @@ def partition(
         data: the dataset.
         context: where runs are looked up.
         checkpoints: the checkpoints of the other jobs.
-        halving: if set, reused jobs get their history, because they are candidates at each rung.
+        with_history: whether reused jobs get their history, because a stopping rule compares them.
         reuse: whether to look for finished runs at all.
     """
     found = (
@@ -72,7 +71,7 @@ def partition(
             continue
         cached = [one for one in found.get(name, []) if _is_usable(one, context.store)]
         complete = [one for one in cached if one.outcome != Outcome.HALTED]
-        if halving and cached:
+        if with_history and cached:
             select_by = run.hyperparameters.select_by
             keys = _keys_of(context.store, (complete or cached)[-1], select_by)
             run.best.load_history(keys)
@@ -83,7 +82,7 @@ def partition(
             parts.reused.append(run)
         else:
             originals[name] = run
-            run.cached_halted_run = cached[-1] if halving and cached else None
+            run.cached_halted_run = cached[-1] if with_history and cached else None
             run.prepare(data, checkpoints, name)
             parts.unfinished.append(run)
     if links and context.sweep is not None:

@@ -20,6 +20,7 @@ from pipeline.execution.job import JobRun
 from pipeline.execution.plan import check_size
 from pipeline.execution.reuse import finish_duplicates, partition
 from pipeline.execution.spec import JobSpec, RunContext
+from pipeline.execution.stopping import StoppingRule
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.paths import checkpoints_dir
 
@@ -28,7 +29,7 @@ def train_jobs(
     specs: Sequence[JobSpec],
     context: RunContext,
     backend: Backend,
-    halving: Halving | None = None,
+    rule: StoppingRule | None = None,
 ) -> list[JobRun]:
     """Train jobs, as many together as possible. A job that fails does not stop the others.
 
@@ -39,7 +40,7 @@ def train_jobs(
         specs: the jobs.
         context: the place of their runs in MLflow.
         backend: trains the jobs.
-        halving: when jobs stop early; None: all train to their end.
+        rule: stops jobs early; None: all train to their end.
 
     Returns:
         The jobs in their order, each finished, halted, diverged or failed. A job whose result
@@ -53,7 +54,7 @@ def train_jobs(
     try:
         duplicates: list[tuple[JobRun, JobRun]] = []
         for group in _groups(runs):
-            duplicates += _train_group(group, context, backend, flusher, halving)
+            duplicates += _train_group(group, context, backend, flusher, rule)
         flusher.finish()
         finish_duplicates(duplicates, context)
     except BaseException:
@@ -96,7 +97,7 @@ def _train_group(
     context: RunContext,
     backend: Backend,
     flusher: Flusher,
-    halving: Halving | None,
+    rule: StoppingRule | None,
 ) -> list[tuple[JobRun, JobRun]]:
     """Train jobs on the same dataset; return pairs of a duplicate and the job that is trained."""
     assert runs[0].job is not None
@@ -108,7 +109,7 @@ def _train_group(
     checkpoints.delete_abandoned()
     valid = [run for run in runs if _fits(run, data)]
     reuse = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
-    parts = partition(valid, data, context, checkpoints, halving, reuse=reuse)
+    parts = partition(valid, data, context, checkpoints, with_history=rule is not None, reuse=reuse)
     try:
         data = backend.stage(data, len(parts.unfinished))
     except PipelineError as error:
@@ -118,7 +119,7 @@ def _train_group(
     if parts.unfinished and context.sweep is not None and not context.shard:
         with suppress(PipelineError):  # the report then lacks the core-hours
             context.store.log_cores(context.sweep, backend.resources.cores)
-    group = JobGroup(parts.unfinished, parts.candidates, data, checkpoints, context, halving)
+    group = JobGroup(parts.unfinished, parts.candidates, data, checkpoints, context, rule)
     group.train(backend, flusher)
     return parts.duplicates
 

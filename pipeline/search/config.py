@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pipeline.search.pruning import PrunerName
 from pipeline.validation import checked, parse
 
 
@@ -39,6 +40,20 @@ class OptunaConfig:
     ]
     storage: Annotated[
         str, Field(min_length=1, description="the database in which Optuna keeps the study")
+    ]
+    pruner: Annotated[
+        PrunerName | None,
+        Field(
+            description="median, successive_halving, hyperband or wilcoxon: stops trials whose "
+            "scores fall behind; null: all trials train to their end"
+        ),
+    ]
+    pruner_params: Annotated[
+        Mapping[str, Any] | None,
+        Field(
+            description="parameters of Optuna's class of the pruner by name, such as "
+            "{n_warmup_steps: 5}; null: its defaults"
+        ),
     ]
     params: Annotated[
         Mapping[str, Any] | None,

@@ -21,6 +21,7 @@ from pipeline.selection import DEFAULT, SelectBy
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+    from pipeline.search.pruning import Pruning
     from pipeline.search.space import Space
 
 SAMPLERS = ("tpe", "cmaes", "qmc", "random", "grid")
@@ -41,6 +42,7 @@ class Search:
     n_trials: int
     batch_size: int
     select_by: SelectBy = DEFAULT  # the objective
+    pruning: Pruning | None = None  # None: no trial stops early
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -67,6 +69,8 @@ class Search:
         """The settings that all starts of one study share, as JSON values."""
         space = {key: str(over) for key, over in self.space.items()}
         same = {"space": space, "values": self.fixed, "sampler": self.sampler, "seed": self.seed}
+        if self.pruning is not None:  # studies of earlier versions have no such key
+            same |= self.pruning.identity
         found: dict[str, Any] = json.loads(json.dumps(same))
         return found
 

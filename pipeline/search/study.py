@@ -6,13 +6,13 @@ A trial is a job of the sweep, with the same number.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
-from pipeline.files import lock_file
+from pipeline.search.pruning import BatchPruner
+from pipeline.search.storage import lock_creation, open_storage
 from pipeline.selection import direction
 from pipeline.tracking.provenance import heartbeat_tags, is_dead, provenance
 from pipeline.uris import redact
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from pipeline.search.sampling import Search
 
-LOCK_SECONDS = 60  # of waiting for another process that writes to a sqlite storage
 RETRIES = "retries"  # user attribute of a trial: the number of the failed one that it repeats
 PROCESS = ("host", "boot_id", "pid_namespace", "pid", "pid_started")
 
@@ -47,10 +46,9 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self.search, self.name, self._storage = search, name, storage
-        with self._translate_errors(), _lock(storage):
-            connect = {"timeout": LOCK_SECONDS} if storage and _is_sqlite(storage) else {}
+        with self._translate_errors(), lock_creation(storage):
             self._study = optuna.create_study(
-                storage=storage and optuna.storages.RDBStorage(storage, {"connect_args": connect}),
+                storage=open_storage(storage),
                 study_name=name,
                 direction=direction(search.select_by),
                 load_if_exists=True,
@@ -80,12 +78,57 @@ class Study:
             self._heartbeat()
             return self.trials()[after:]
 
-    def tell(self, trial: FrozenTrial, value: float | None, *, failed: bool) -> None:
+    def split(self, trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+        """Divide trials of `next_trials` into those of finished batches and those of the last one.
+
+        Without a pruner they stay together. With one, each group trains on its own: the trials of
+        an unfinished batch are compared with each other, and finished trials keep their outcomes.
+        """
+        if self.search.pruning is None:
+            return [list(trials)]
+        size, count = self.search.batch_size, len(trials)
+        index = len(self.trials()) - count  # of the first one
+        last = max(0, (index + count - 1) // size * size - index)
+        if all(trial.state.is_finished() for trial in trials[last:]):
+            last = 0
+        return [list(group) for group in (trials[:last], trials[last:]) if group]
+
+    def pruner(self, batch: Sequence[FrozenTrial]) -> BatchPruner | None:
+        """What decides which trials of a batch stop; None: no trial does, or all have ended.
+
+        Raises:
+            PipelineError: the storage cannot be reached.
+        """
+        pruning = self.search.pruning
+        if pruning is None or all(trial.state.is_finished() for trial in batch):
+            return None
+        with self._translate_errors():
+            trials = self._study.get_trials(deepcopy=False)[: batch[-1].number + 1]
+            goal = direction(self.search.select_by)
+            return BatchPruner(pruning, self.name, goal, trials, batch[0].number)
+
+    def tell(
+        self,
+        trial: FrozenTrial,
+        value: float | None,
+        *,
+        failed: bool,
+        scores: Sequence[float] = (),
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
         """Record the result of a trial.
 
-        A trial without a value has diverged. It becomes PRUNED, which samplers treat as worse than
-        any value. A failed trial becomes FAIL, which samplers ignore. If a later start of the
-        command trains it with success, its result becomes an additional trial.
+        A trial without a value was pruned, or has diverged and has no scores. It becomes PRUNED.
+        Samplers treat it as worse than any value. A failed trial becomes FAIL, which samplers
+        ignore. If a later start of the command trains it with success, its result becomes an
+        additional trial.
+
+        Args:
+            trial: of `next_trials`.
+            value: the objective; None: the trial was pruned, has diverged or has failed.
+            failed: whether it failed.
+            scores: of the epochs 1, 2, …, which become the intermediate values.
+            attributes: of `BatchPruner.attributes`.
 
         Raises:
             PipelineError: the storage cannot be reached.
@@ -98,6 +141,7 @@ class Study:
             if not trial.state.is_finished():
                 self._study.sampler = RandomSampler()  # GridSampler would end the study here
                 state = TrialState.FAIL if failed else state
+                self._report(trial, scores, attributes or {})
                 self._study.tell(trial.number, value, state)
             elif trial.state == TrialState.FAIL and not failed and not self._is_repeated(trial):
                 self._study.add_trial(
@@ -109,6 +153,16 @@ class Study:
                         user_attrs={RETRIES: trial.number},
                     )
                 )
+
+    def _report(
+        self, trial: FrozenTrial, scores: Sequence[float], attributes: Mapping[str, Any]
+    ) -> None:
+        """Store the intermediate values. A killed process may have stored some of them."""
+        storage, trial_id = self._study._storage, trial._trial_id
+        for epoch, score in enumerate(scores, 1):
+            storage.set_trial_intermediate_value(trial_id, epoch, score)
+        for key, value in attributes.items():
+            storage.set_trial_system_attr(trial_id, key, value)
 
     def num_results(self) -> int:
         """The number of trials with a result.
@@ -204,26 +258,3 @@ class Study:
                 f"the study {self.name} at hydra.sweeper.storage={shown} cannot be read or "
                 f"written ({reason}): make it available, then rerun the same command"
             ) from error
-
-
-def _is_sqlite(storage: str) -> bool:
-    return storage.startswith("sqlite:///")
-
-
-@contextmanager
-def _lock(storage: str | None) -> Iterator[None]:
-    """Exclude other processes while a study is created in a sqlite file.
-
-    Two processes that create the tables of one file at the same time fail.
-
-    Raises:
-        OSError: the lock cannot be acquired.
-    """
-    if storage is None or not _is_sqlite(storage):
-        yield
-        return
-    from sqlalchemy.engine import make_url
-
-    path = Path(make_url(storage).database or "")
-    with lock_file(path.with_name(path.name + ".lock")):
-        yield

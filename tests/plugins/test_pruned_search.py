@@ -1,0 +1,118 @@
+"""hydra.sweeper.pruner by its command: the same trials and prunes after kill -9, and the report."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+
+from tests import commands
+from tests.commands import report_of
+
+SEARCH = [
+    "-m",
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.n_trials=12",
+    "hydra.sweeper.batch_size=4",
+    "hydra.sweeper.pruner=successive_halving",
+    "hydra.sweeper.pruner_params={reduction_factor: 2}",
+    "num_epochs=6",
+    "hidden_size=8,16",
+    "learning_rate=tag(log, interval(0.001, 1e4))",  # some models diverge
+]
+
+
+def trials(outputs: Path) -> list[FrozenTrial]:
+    storage = f"sqlite:///{outputs}/optuna.db"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def facts(outputs: Path) -> list[tuple[Any, ...]]:
+    return [
+        (t.number, t.params, t.state.name, t.value, t.intermediate_values, t.system_attrs)
+        for t in trials(outputs)
+    ]
+
+
+def num_finished(outputs: Path) -> int:
+    """The number of finished trials of a process that runs."""
+    if not (outputs / "optuna.db").exists():
+        return 0
+    with closing(sqlite3.connect(outputs / "optuna.db", timeout=10)) as database:
+        try:
+            query = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
+            return int(database.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:  # there is no such table yet
+            return 0
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted search on two cores."""
+    outputs = tmp_path_factory.mktemp("whole") / "outputs"
+    commands.succeed(outputs, *SEARCH, "hydra.launcher.shards=2")
+    return outputs
+
+
+def test_pruned_trials_have_their_scores_and_are_halted_jobs_of_the_report(whole: Path) -> None:
+    report = report_of(whole)
+    runs = {run["job"]: run for run in report["runs"]}
+    halted = 0
+    for trial in trials(whole):
+        run, epochs = runs[trial.number], list(trial.intermediate_values)
+        assert epochs == list(range(1, len(epochs) + 1))
+        if trial.state.name == "COMPLETE":
+            assert run["outcome"] == "finished" and len(epochs) == 6
+            assert max(trial.intermediate_values.values()) == trial.value == run["best_val_acc"]
+        elif epochs:
+            halted += 1
+            assert (run["outcome"], run["halted_epoch"]) == ("halted", len(epochs))
+            assert max(trial.intermediate_values.values()) == run["best_val_acc"]
+        else:
+            assert run["outcome"] == "diverged"
+    assert halted >= 3
+    text = (whole / "reports" / "latest" / "report.md").read_text()
+    assert "## Halted jobs" in text
+
+
+def test_killed_search_resumes_to_the_same_trials_values_and_prunes(
+    whole: Path, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    more = ["hydra.launcher.shards=1", "tracking.checkpoint_minutes=0.001"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *SEARCH, *more],
+        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    while first.poll() is None and num_finished(outputs) < 6:  # in the middle of a batch
+        time.sleep(0.002)
+    assert first.poll() is None
+    first.kill()
+    first.wait()
+    assert 6 <= num_finished(outputs) < 12
+    commands.succeed(outputs, *SEARCH, *more)
+    assert facts(outputs) == facts(whole)
+    runs = {run["job"]: run for run in report_of(outputs)["runs"]}
+    assert {job: run["outcome"] for job, run in runs.items()} == {
+        run["job"]: run["outcome"] for run in report_of(whole)["runs"]
+    }
+
+
+def test_pruner_needs_trials_that_train_together(tmp_path: Path) -> None:
+    done = commands.run(tmp_path / "outputs", *SEARCH, "hydra/launcher=basic")
+    assert done.returncode == 1
+    assert "hydra.sweeper.pruner applies only to hydra/launcher=population" in done.stderr
+    assert not (tmp_path / "outputs").exists()
