@@ -28,7 +28,7 @@ from pipeline.execution.dask.backend import DaskBackend
 from pipeline.execution.dask.environment import environment
 from pipeline.execution.dask.task import Task
 from pipeline.execution.spec import RunContext
-from pipeline.hyperparameters import Hyperparameters
+from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from pipeline.tracking import cleanup, queries
 from pipeline.tracking.store import Store
 from tests.conftest import DIGITS, SMALL, TRACKING, job, train
@@ -39,7 +39,11 @@ from tests.torture.server import Server
 GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
 SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)
-AS_IN_CONF = {"momentum": 0, "dropout": 0, "label_smoothing": 0}  # logged as they are written there
+AS_IN_CONF = {  # a value is logged as it is written there: 0, not 0.0
+    name: each.traits.default
+    for name, each in HYPERPARAMETERS.items()
+    if getattr(SMALL, name) == each.traits.default
+}
 URI = "http://127.0.0.1:1"
 KERNELS = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"  # not these
 

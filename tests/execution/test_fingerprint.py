@@ -15,7 +15,7 @@ def test_every_hyperparameter_and_the_data_change_the_fingerprint(hyper: Hyper) 
     first = hyper(l2_reg=1)
     assert fingerprint(first, "digest") == fingerprint(hyper(l2_reg=1.0), "digest")
     changed: dict[str, object] = {"dtype": "float64", "momentum": 0.5, "dropout": 0.5, "flip": True}
-    changed |= {"select_by": "val_loss", "label_smoothing": 0.5}
+    changed |= {"select_by": "val_loss", "label_smoothing": 0.5, "ema": 0.5}
     changed |= {"schedule": "cosine", "nesterov": True}
     names = {fingerprint(first, "digest"), fingerprint(first, "other")}
     for field in fields(Hyperparameters):
