@@ -101,7 +101,9 @@ def test_report_and_promote_choose_by_the_metric(
     assert facts["evidence"]["estimate"]["optimism"] == 0
     metric = {"val_loss": "Validation loss", "balanced_acc": "Balanced accuracy"}[select_by]
     assert any(line.startswith(f"{metric}: ") for line in report.lines)
-    assert any("without a correction for the choice" in note for note in report.notes)
+    assert any("The validation accuracy is not corrected" in note for note in report.notes)
+    page = (report.folder / "report.html").read_text()
+    assert page.count("so another one may have a higher validation accuracy") == 3
     if select_by == "balanced_acc":
         hits = load_hits(store, best["run_id"], best["num_val"])
         y_val = load(imbalanced, "float32").y_val

@@ -16,9 +16,10 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.load import load, load_test
 from pipeline.errors import PipelineError
 from pipeline.nn.model import Params, predict
-from pipeline.tracking.entities import Point
+from pipeline.tracking.entities import Point, Sweep
 from pipeline.tracking.store import Store
 
+TEST_SWEEP = "test_sweep"  # the tag with the ID of the sweep that read the test split for a run
 INCOMPLETE = (
     "not read, because the sweep is not complete: run the same command again, or add --test to "
     "python -m pipeline.report"
@@ -56,7 +57,7 @@ class ChosenModel:
     problem: str | None  # the reason why one of these is missing
 
 
-def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenModel:
+def evaluate_best(store: Store, row: pd.Series[Any], sweep: str, *, final: bool) -> ChosenModel:
     """Load the chosen model and its data, and measure its test accuracy.
 
     The test split is read once for each run; its accuracy is then stored as a metric.
@@ -64,6 +65,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
     Args:
         store: holds the run.
         row: the chosen row of `pipeline.analysis.runs.rank`.
+        sweep: the ID of the sweep that chose it.
         final: whether to read the test split.
     """
     weights, job, data, problem = None, None, None, None
@@ -74,7 +76,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
         data = _load_data(job, weights, row)
         if test is None and final:
             _check_test(data, row)
-            test = _measure_test(store, row, job, weights)
+            test = _measure_test(store, row, job, weights, sweep)
     except PipelineError as error:
         problem = " ".join(str(error).split())
     num_val = int(row["num_val"])
@@ -95,6 +97,23 @@ def evaluate_best(store: Store, row: pd.Series[Any], *, final: bool) -> ChosenMo
         test_problem=None if test else problem or INCOMPLETE,
     )
     return ChosenModel(best, weights, job, data, problem)
+
+
+def test_reads(runs: pd.DataFrame, jobs: pd.DataFrame, sweep: Sweep) -> list[str]:
+    """The names of the runs whose test accuracy was measured for the choice of this sweep.
+
+    Sweeps share runs. Earlier versions did not record which sweep read the test split; it was most
+    likely the one that trained the run.
+
+    Args:
+        runs: the table of `queries.sweep_runs`.
+        jobs: the same runs as `tabulate` returns them, with their rank.
+        sweep: the sweep.
+    """
+    readers = runs.reindex(columns=[f"tags.{TEST_SWEEP}"]).iloc[:, 0].reindex(jobs.index)
+    own = jobs["sweep"].where(readers.isna(), readers) == sweep.name
+    own |= (jobs["rank"] == 1).fillna(False).astype(bool)
+    return list(jobs.loc[own & jobs["test_acc"].notna(), "name"])
 
 
 def _stored_test(row: pd.Series[Any]) -> tuple[float, int | None] | None:
@@ -131,7 +150,7 @@ def _check_test(data: Dataset, row: pd.Series[Any]) -> None:
 
 
 def _measure_test(
-    store: Store, row: pd.Series[Any], job: Job, weights: Params
+    store: Store, row: pd.Series[Any], job: Job, weights: Params, sweep: str
 ) -> tuple[float, int]:
     """Read the test split, and log the share of its images that the model classifies correctly."""
     X, y = load_test(job.data, job.hyperparameters.dtype)
@@ -140,5 +159,6 @@ def _measure_test(
     # The time is that of the run, so that two sweeps which evaluate it at once log one value.
     ended = row["ended"]
     milliseconds = int((time.time() if pd.isna(ended) else ended.timestamp()) * 1000)
-    store.log(row["run_id"], [Point(int(row["best_epoch"]), milliseconds, values)])
+    point = Point(int(row["best_epoch"]), milliseconds, values)
+    store.log(row["run_id"], [point], tags={TEST_SWEEP: sweep})
     return test_acc, len(y)

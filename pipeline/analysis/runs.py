@@ -133,6 +133,14 @@ def selection_keys(runs: pd.DataFrame) -> list[SelectionKey]:
     return [WORST if any(map(math.isnan, key)) else key for key in keys]
 
 
+def num_lost_seeds(jobs: pd.DataFrame) -> int:
+    """How many runs of the first configuration of a ranking diverged or failed."""
+    if not len(jobs):
+        return 0
+    own = jobs[jobs["configuration"] == jobs["configuration"].iloc[0]]
+    return int(own["outcome"].isin(NO_RESULT).sum())
+
+
 def configuration_ids(jobs: pd.DataFrame) -> pd.Series[int]:
     """Number the configurations: equal for jobs whose values differ in their seed alone."""
     names = [name for name in PARAMS if name in jobs and name != "seed"]

@@ -16,7 +16,7 @@ from pipeline.analysis.costs import costs, pareto
 from pipeline.analysis.curves import LearningCurve, shown_curves
 from pipeline.analysis.diagnostics import diagnose
 from pipeline.analysis.edges import find_edges
-from pipeline.analysis.evaluation import ChosenModel, evaluate_best
+from pipeline.analysis.evaluation import ChosenModel, evaluate_best, test_reads
 from pipeline.analysis.features import Features, measure_features
 from pipeline.analysis.heatmap import Heatmap, log_error, make_heatmap, rank_values
 from pipeline.analysis.importance import concentration, importance
@@ -24,7 +24,14 @@ from pipeline.analysis.intervals import difference_interval
 from pipeline.analysis.paired import Hits
 from pipeline.analysis.resources import measure_resources
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison, TestGap
-from pipeline.analysis.runs import NO_RESULT, rank, selection_metric, swept_names, tabulate
+from pipeline.analysis.runs import (
+    NO_RESULT,
+    num_lost_seeds,
+    rank,
+    selection_metric,
+    swept_names,
+    tabulate,
+)
 from pipeline.errors import PipelineError
 from pipeline.nn.rates import Rates
 from pipeline.outcomes import Outcome
@@ -48,7 +55,8 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
     Raises:
         PipelineError: the runs cannot be read.
     """
-    jobs = tabulate(queries.sweep_runs(store, sweep))
+    runs = queries.sweep_runs(store, sweep)
+    jobs = tabulate(runs)
     ranking = rank(jobs)
     jobs = jobs.loc[[*ranking.index, *jobs.index.difference(ranking.index)]]
     jobs.insert(0, "rank", pd.Series(range(1, len(ranking) + 1), ranking.index, "Int64"))
@@ -57,8 +65,9 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
     not_started = max(0, (sweep.num_jobs or 0) - len(jobs))
     is_complete = sweep.num_jobs is not None or sweep.has_succeeded
     final = read_test or (is_complete and not unfinished and not not_started)
-    chosen = evaluate_best(store, ranking.iloc[0], final=final) if len(ranking) else None
-    evidence, problem = None, None
+    chosen, evidence, problem = None, None, None
+    if len(ranking):
+        chosen = evaluate_best(store, ranking.iloc[0], sweep.name, final=final)
     if chosen is not None:
         jobs.loc[ranking.index[0], "test_acc"] = chosen.best.test_acc
         jobs.loc[ranking.index[0], "num_test"] = chosen.best.num_test
@@ -69,10 +78,6 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
     gap, select_by = _test_gap(chosen, evidence), selection_metric(jobs)
     halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
     curves = shown_curves(store, jobs, ranking)
-    # The test accuracy of a reused run was measured for the choice of another sweep.
-    own = jobs["sweep"] == sweep.name
-    if len(ranking):
-        own |= jobs.index == ranking.index[0]
     return SweepAnalysis(
         sweep=sweep,
         jobs=jobs,
@@ -84,7 +89,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         evidence_problem=problem,
         diagnostics=_diagnostics(chosen),
         test_gap=gap,
-        num_lost_seeds=_num_lost_seeds(jobs),
+        num_lost_seeds=num_lost_seeds(jobs),
         resources=measure_resources(jobs, sweep),
         store_uri=redact(store.uri),
         weights=_weights(store, chosen),
@@ -92,7 +97,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         curves=curves,
         heatmap=_heatmap(jobs, ranking, evidence, sweep),
         halted=dict(sorted(halted.items())),
-        test_reads=list(jobs.loc[own & jobs["test_acc"].notna(), "name"]),
+        test_reads=test_reads(runs, jobs, sweep),
         epoch_optimism=_epoch_optimism(curves[0]) if curves else None,
     )
 
@@ -131,7 +136,10 @@ def gather_evidence(
     """
     compared = jobs[jobs["outcome"].isin((Outcome.FINISHED, Outcome.HALTED))]
     if compared["dataset_digest"].nunique() > 1:
-        raise AnalysisError("the models were trained on different data")
+        raise AnalysisError(
+            "they were trained on different data. Accuracies on different data do not show which "
+            "model is better, so give each dataset a sweep of its own"
+        )
     incomplete = _incomplete(jobs, ranking)
     competing = jobs[~jobs["configuration"].isin(incomplete)]
     models, hits = _candidates(store, competing)
@@ -258,14 +266,6 @@ def _test_gap(chosen: ChosenModel | None, evidence: Evidence | None) -> TestGap 
     validation = estimate.corrected, estimate.low, estimate.high
     low, high = difference_interval(validation, (best.test_acc, *best.test_acc_ci95))
     return TestGap(estimate.corrected - best.test_acc, low, high)
-
-
-def _num_lost_seeds(jobs: pd.DataFrame) -> int:
-    """How many runs of the first configuration diverged or failed."""
-    if not len(jobs):
-        return 0
-    own = jobs[jobs["configuration"] == jobs["configuration"].iloc[0]]
-    return int(own["outcome"].isin(NO_RESULT).sum())
 
 
 def _weights(store: Store, chosen: ChosenModel | None) -> str | None:

@@ -92,7 +92,7 @@ def _calibration(calibration: Calibration) -> Chart:
     return Chart(
         "calibration",
         "Accuracy of the validation examples by the confidence of the model, with 95 % intervals. "
-        "A calibrated model lies on the dashed line",
+        "The points of a calibrated model lie on the dashed line",
         f"Accuracy by confidence; expected calibration error {percent(calibration.error)}",
         draw_calibration(calibration),
     )

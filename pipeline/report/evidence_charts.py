@@ -50,7 +50,8 @@ def draw_evidence(found: SweepAnalysis, evidence: Evidence) -> EvidenceCharts:
     charts = [_history(found, evidence)] if found.sweep.searched else []
     if table["cost"].nunique() > 1:
         charts.append(_costs(table, evidence))
-    charts.append(_parallel(table, ranked[::-1]))
+    if len(ranked) > 1:  # of a single value, the chart of its accuracies shows the same
+        charts.append(_parallel(table, ranked[::-1]))
     if found.heatmap is None:
         plane = _plane(found, table, ranked) if len(ranked) > 1 else None
         return EvidenceCharts(_scatter(found, table, ranked), plane, charts)
@@ -105,8 +106,8 @@ def _plane(found: SweepAnalysis, table: pd.DataFrame, ranked: Sequence[str]) -> 
     crosses = "; crosses: diverged" if len(lost) else ""
     return Chart(
         "plane",
-        "The two most important values. Darker marks are better; the ring marks the chosen model"
-        f"{crosses}",
+        "The two most important values. Stronger colours are better; the ring marks the chosen "
+        f"model{crosses}",
         f"{len(table)} configurations by {x} and {y}",
         draw_plane(table, lost, (x, y), found.sweep.searched),
     )
@@ -129,7 +130,7 @@ def _history(found: SweepAnalysis, evidence: Evidence) -> Chart:
     highest = trials.sort_values("best_val_acc", ascending=False, kind="stable").iloc[0]
     return Chart(
         "history",
-        f"Validation accuracy of each trial in its order; the line is the best so far{missing}",
+        f"Validation accuracy of each trial in its order; the line is the highest so far{missing}",
         f"Validation accuracy of {len(trials)} trials in their order; the highest, "
         f"{percent(highest['best_val_acc'])}, was first reached by trial {highest['job']}",
         draw_history(trials),
@@ -141,7 +142,8 @@ def _costs(table: pd.DataFrame, evidence: Evidence) -> Chart:
     labels = ", ".join(label(row, evidence.swept) for row in front.to_dict("records"))
     return Chart(
         "costs",
-        "Accuracy against cost; the line is the Pareto front, which no other configuration beats",
+        "Validation accuracy against the cost of a prediction. No configuration is both cheaper "
+        "and better than those on the line, the Pareto front",
         f"Validation accuracy against multiply-adds of {len(table)} configurations; "
         f"{len(front)} are on the Pareto front: {labels}",
         draw_costs(table, front),
@@ -151,8 +153,8 @@ def _costs(table: pd.DataFrame, evidence: Evidence) -> Chart:
 def _parallel(table: pd.DataFrame, names: Sequence[str]) -> Chart:
     return Chart(
         "configurations",
-        "Parallel coordinates: each line is a configuration, from its values to its accuracy. The "
-        "most important value is next to the accuracy",
+        "Each line is a configuration, from its values to its validation accuracy. The most "
+        "important value is next to the accuracy",
         f"Parallel coordinates of {len(table)} configurations",
         draw_parallel(table, names),
     )

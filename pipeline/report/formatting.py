@@ -48,7 +48,9 @@ def points(difference: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as 4.2 s, 3 min 20 s or 2 h 5 min."""
+    """A time as < 0.1 s, 4.2 s, 3 min 20 s or 2 h 5 min."""
+    if round(seconds, 1) < 0.1:
+        return "< 0.1 s"
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds) // 60

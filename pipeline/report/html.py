@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 
 from pipeline.analysis.heatmap import Cell
 from pipeline.analysis.result import Evidence, SweepAnalysis, SweepComparison
-from pipeline.report import notes, sentences
+from pipeline.report import captions, notes, sentences
 from pipeline.report.charts.canvas import GROUPS
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
@@ -49,6 +49,8 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
     evidence = found.evidence
     several = evidence is not None and len(evidence.configurations) > 1
     return environment.get_template("report.html.j2").render(
+        found=found,
+        captions=captions,
         sweep=found.sweep.name,
         answer=sentences.answer(found),
         warnings=notes.warnings(found),
@@ -63,7 +65,6 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         else None,
         feature_tables=feature_tables(found.features) if found.features else [],
         heatmap=found.heatmap,
-        heatmap_epoch=evidence.importance_epoch if evidence else None,
         importance=importance_bars(evidence) if evidence else [],
         configurations=configuration_table(found, evidence) if evidence and several else None,
         tables=outcome_tables(found),
@@ -87,7 +88,12 @@ def _comparison(comparison: SweepComparison) -> dict[str, Any]:
 
 
 def importance_bars(evidence: Evidence) -> list[tuple[str, float]]:
-    """The shares of the variance of the log error, the largest first, as names and shares."""
+    """The shares of the variance of the log error, the largest first, as names and shares.
+
+    Of a single value there are none, because it explains everything.
+    """
+    if len(evidence.swept) < 2:
+        return []
     shares = evidence.log_importance.shares
     bars = [(" × ".join(names), share) for names, share in shares.itertuples(index=False)]
     bars = [bar for bar in bars if bar[1] >= MIN_SHARE][:MAX_BARS]

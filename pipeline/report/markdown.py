@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pandas as pd
+
 from pipeline.analysis.calibration import BINS
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.resources import SweepResources
@@ -81,7 +83,7 @@ def figures(measured: Diagnostics, classes: tuple[str, ...]) -> list[tuple[str, 
     W1, W2 = measured.updates
     dead = measured.dead_units or "none"
     return [
-        ("Training accuracy", f"{percent(measured.train_acc)}, of the stored weights"),
+        ("Training accuracy", f"{percent(measured.train_acc)}, with the weights of the best epoch"),
         ("Balanced accuracy", f"{percent(measured.balanced_acc)}, the mean of the recalls"),
         (
             "Majority baseline",
@@ -113,15 +115,10 @@ def figures(measured: Diagnostics, classes: tuple[str, ...]) -> list[tuple[str, 
 def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
     """The command, the outcomes, the data and the values that all jobs share."""
     jobs = found.jobs
-    data = jobs[jobs["dataset"].notna()][:1].to_dict("records")
-    first: dict[Any, Any] = (
-        data[0] if data else dict.fromkeys(("dataset", "dataset_digest", "num_train", "num_val"))
-    )
-    sizes = f"{show(first['num_train'])} training and {show(first['num_val'])} validation examples"
     return [
         ("Command", found.sweep.command),
         ("Jobs", sentences.job_counts(found)),
-        ("Data", f"{show(first['dataset'])}, {sizes}, digest {show(first['dataset_digest'])}"),
+        *(("Data", text) for text in _datasets(jobs)),
         (
             "Shared values",
             ", ".join(f"{key}={show(value)}" for key, value in shared_values(jobs).items()),
@@ -131,14 +128,36 @@ def settings(found: SweepAnalysis) -> list[tuple[str, str]]:
     ]
 
 
+def _datasets(jobs: pd.DataFrame) -> list[str]:
+    """The data of the jobs, each dataset once; an en dash if no job has started."""
+    columns = ["dataset", "dataset_digest", "num_train", "num_val"]
+    known = jobs.loc[jobs["dataset"].notna(), columns].drop_duplicates("dataset_digest")
+    return [
+        f"{show(name)}, {_count(num_train)} training and {_count(num_val)} validation examples, "
+        f"digest {show(digest)}"
+        for name, digest, num_train, num_val in known.itertuples(index=False)
+    ] or [show(None)]
+
+
+def _count(number: Any) -> str:
+    return show(None) if pd.isna(number) else f"{int(number):,}"
+
+
 def _resources(took: SweepResources) -> Iterator[tuple[str, str]]:
     """The time and the arithmetic of the jobs that the sweep trained."""
     if took.started is not None and took.wall_seconds is not None:
         yield "Start", f"{took.started:%Y-%m-%d %H:%M:%S} UTC"
-        yield "Wall time", f"{duration(took.wall_seconds)}, from the first job to the last"
+        took_time = duration(took.wall_seconds)
+        yield (
+            "Wall time",
+            f"{took_time}, from the start of the first job to the end of the last one",
+        )
     if took.core_hours is not None:
-        yield "Core-hours", f"{took.core_hours:.3g} ({took.cores} cores, busy or not)"
-    reused = f"; {took.num_reused} jobs reuse earlier results" if took.num_reused else ""
+        hours = f"{took.core_hours:.3g}" if took.core_hours >= 0.001 else "less than 0.001"
+        cores = "1 core" if took.cores == 1 else f"{took.cores} cores"
+        yield "Core-hours", f"{hours} (wall time × {cores})"
+    verb = "job reuses" if took.num_reused == 1 else "jobs reuse"
+    reused = f"; {took.num_reused} {verb} earlier results" if took.num_reused else ""
     yield (
         "Multiply-adds",
         f"{took.multiply_adds:,} in the matrix products of training and evaluation{reused}",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pipeline.analysis.importance import Importance
 from pipeline.analysis.paired import FEW_DF
 from pipeline.analysis.result import Evidence, SweepAnalysis, TestGap
+from pipeline.report.captions import CHOSEN_BY
 from pipeline.report.formatting import percent, points
 from pipeline.report.labels import label
 from pipeline.report.sentences import missing_results
@@ -41,10 +42,10 @@ def _limits(found: SweepAnalysis) -> Iterator[str]:
     if found.evidence_problem:
         yield f"The models cannot be compared: {found.evidence_problem}."
     if found.select_by != "val_acc" and found.evidence is not None:
-        name = "validation loss" if found.select_by == "val_loss" else "balanced accuracy"
         yield (
-            f"The best epoch and the best model are chosen by the {name}. Intervals, tests and "
-            "importance are those of the validation accuracy, without a correction for the choice."
+            f"The best epoch and the best model are chosen by the {CHOSEN_BY[found.select_by]}. "
+            "The intervals, tests, charts and importance are those of the validation accuracy in "
+            "that epoch. The validation accuracy is not corrected for the choice."
         )
     if found.chosen is not None and found.num_lost_seeds:
         yield (
@@ -82,10 +83,11 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
     estimate = evidence.estimate
     if estimate.num_seeds > 1:
         yield (
-            f"The choice uses the mean over {estimate.num_seeds} seeds, {percent(estimate.raw)} "
-            f"with standard deviation {percent(estimate.std)}. The model comes from the best seed, "
-            f"whose validation accuracy is {percent(found.chosen.best.val_acc)}; the test accuracy "
-            "is measured for this one model."
+            f"The choice uses the mean over {estimate.num_seeds} seeds: {percent(estimate.raw)} "
+            f"for the best configuration, with a standard deviation of {100 * estimate.std:.1f} "
+            "points over its seeds. The best model is the best run of this configuration. Its "
+            f"validation accuracy is {percent(found.chosen.best.val_acc)}, and the test accuracy "
+            "is that of this one run."
         )
         sizes = evidence.configurations["n"]
         if (sizes - 1).sum() < FEW_DF or sizes.nunique() > 1:
@@ -97,56 +99,60 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         yield from _tests(evidence)
     if estimate.optimism >= VISIBLE:
         yield (
-            f"Picking the best of {estimate.num_candidates} inflates its accuracy by about "
-            f"{100 * estimate.optimism:.1f} points. The corrected validation accuracy, "
-            f"{percent(estimate.corrected)}, is without this inflation (bootstrap of the choice)."
+            f"Picking the best of {estimate.num_candidates} configurations inflates its accuracy, "
+            f"by about {100 * estimate.optimism:.1f} points according to a bootstrap of the "
+            f"choice. Without this, the validation accuracy is {percent(estimate.corrected)}."
         )
     exceeds = ""
     if found.epoch_optimism is not None:
         exceeds = (
-            "For the best model it exceeds the epochs around it by "
-            f"{100 * found.epoch_optimism:.1f} points. "
+            "In its best epoch, the best model is "
+            f"{_distance(found.epoch_optimism)} the mean of the epochs around it. "
         )
+    subject, figures = "Each model", "The validation accuracies are"
+    if len(found.jobs) == 1:
+        subject, figures = "The model", "The validation accuracy is"
     yield (
-        "The best epoch of each model is chosen on the same validation examples. "
-        f"{exceeds}The estimates do not correct this."
+        f"{subject} is judged in its best epoch, which was chosen on the same validation "
+        f"examples. {exceeds}{figures} not corrected for this choice."
     )
     if found.test_gap is not None:
-        yield _gap(found.test_gap)
+        corrected = estimate.num_candidates > 1 and found.select_by == "val_acc"
+        yield _gap(found.test_gap, "corrected validation" if corrected else "validation")
 
 
 def _tests(evidence: Evidence) -> Iterator[str]:
     """How configurations are compared, and the cheapest one that could be the best."""
     table, members = evidence.configurations, evidence.confidence.members
     over_seeds = (table["n"] > 1).any()
-    test = "t test over seeds and examples" if over_seeds else "McNemar's exact test"
+    test = "a t test over seeds and examples" if over_seeds else "McNemar's exact test"
     yield (
-        "Each other configuration is compared with the best one on the same validation examples "
-        f"({test}, corrected for the choice and for the number of comparisons, 5 % level)."
+        "Each other configuration is compared with the best one on the same validation examples, "
+        f"by {test}. The level of 5 % takes the choice and the number of comparisons into account."
     )
     if over_seeds and table["df"].min() < FEW_DF:
         yield (
-            "So few runs say little about the variation over seeds. Only large differences are "
-            "significant; more seeds would show smaller ones."
+            "With so few runs, the variation over seeds is hardly known, and only large "
+            "differences are significant. More seeds would show smaller ones."
         )
     cost = table["cost"]
     could_be_best = table["configuration"].isin(members)
     cheapest = table[could_be_best & (cost == cost[could_be_best].min())]
     if cheapest["cost"].iloc[0] < cost.iloc[0]:
         first = cheapest[cheapest["configuration"] == evidence.confidence.cheapest].iloc[0]
-        equal = f"one of {len(cheapest)} with the lowest cost" if len(cheapest) > 1 else "cheapest"
+        equal = (
+            f"one of {len(cheapest)} with the lowest cost" if len(cheapest) > 1 else "the cheapest"
+        )
         yield (
-            f"Of those that cannot be distinguished, {label(first.to_dict(), evidence.swept)} is "
-            f"{'the ' if equal == 'cheapest' else ''}{equal}: {first['cost']:,} multiply-adds per "
-            f"prediction instead of {cost.iloc[0]:,}."
+            "Of the configurations that cannot be distinguished from the best one, "
+            f"{label(first.to_dict(), evidence.swept)} is {equal}: {first['cost']:,} multiply-adds "
+            f"per prediction instead of {cost.iloc[0]:,}."
         )
 
 
-def _gap(gap: TestGap) -> str:
+def _gap(gap: TestGap, validation: str) -> str:
     interval = f"95 % interval of the difference {points(gap.low)} to {points(gap.high)} points"
-    side = "above" if gap.difference >= 0 else "below"
-    size = f"{100 * abs(gap.difference):.1f} points"
-    difference = f"The validation accuracy is {size} {side} the test accuracy"
+    difference = f"The {validation} accuracy is {_distance(gap.difference)} the test accuracy"
     if gap.low > 0:
         reason = (
             "This is more than chance: the choice of models and epochs has adapted to the "
@@ -159,32 +165,38 @@ def _gap(gap: TestGap) -> str:
     return f"{difference} ({interval}). {reason}."
 
 
+def _distance(difference: float) -> str:
+    """A difference of shares in words: 0.3 points above."""
+    return f"{100 * abs(difference):.1f} points {'above' if difference >= 0 else 'below'}"
+
+
 def _importance(evidence: Evidence) -> Iterator[str]:
     found, log = evidence.importance, evidence.log_importance
-    if not len(found.shares):
+    if not len(found.shares) or len(evidence.swept) < 2:  # a single value explains everything
         return
     epoch = evidence.importance_epoch
     after = f" after epoch {epoch}" if epoch else ""
-    how = "" if found.method == "exact" else ", missing cells predicted by a random forest"
+    how = "" if found.method == "exact" else " A random forest predicts the untried combinations."
     yield (
-        f"Importance{after}, by functional ANOVA{how}. Shares of the variance of the logarithm of "
-        f"the error: {_shares(log)}. Shares of the variance of accuracy: {_shares(found)}."
+        f"Importance{after}: the share of the variance between the models that each value, or "
+        f"pair of values, explains (functional ANOVA).{how} Of the logarithm of the error: "
+        f"{_shares(log)}. Of the accuracy: {_shares(found)}."
     )
     if found.worst_quarter > DOMINATED:
         yield (
-            f"The worst quarter of the grid has {percent(found.worst_quarter)} of the variance of "
-            "accuracy. The importance therefore describes what to avoid, not what separates the "
-            "good models."
+            f"The worst quarter of the grid causes {percent(found.worst_quarter)} of the variance "
+            "of the accuracy. The importance for the accuracy therefore shows which values to "
+            "avoid, not which ones separate the good models."
         )
     if found.tried < FEW_CELLS and not evidence.concentration:
         yield (
-            f"Only {percent(found.tried)} of the grid has a finished model; the rest of the "
-            "importance is predicted."
+            f"Only {percent(found.tried)} of the combinations of the grid have a finished model. "
+            "The importance relies on predictions for the others."
         )
     if evidence.concentration > CONCENTRATED:
         yield (
             f"The sampler placed {percent(evidence.concentration)} of its trials in one quarter of "
-            "an interval. The importance describes the rest of the interval poorly."
+            "an interval, so the importance says little about the rest of that interval."
         )
 
 

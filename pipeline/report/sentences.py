@@ -50,15 +50,16 @@ def _separation(found: SweepAnalysis) -> Iterator[str]:
     if found.evidence is None or len(found.evidence.confidence.table) == 1:
         return
     confidence = found.evidence.confidence
+    by = "" if found.select_by == "val_acc" else " by their validation accuracy"
     others, tied = len(confidence.table) - 1, len(confidence.members) - 1
     if others == 1:
         what = "cannot be distinguished from the best one" if tied else "is significantly worse"
-        yield f"The other configuration {what}"
+        yield f"The other configuration {what}{by}"
     elif tied:
         of = f"{tied} of the other {others} configurations"
-        yield f"{of} cannot be distinguished from the best one"
+        yield f"{of} cannot be distinguished from the best one{by}"
     else:
-        yield f"All other {others} configurations are significantly worse"
+        yield f"All other {others} configurations are significantly worse{by}"
 
 
 def validation_accuracy(found: SweepAnalysis) -> str:
@@ -67,15 +68,19 @@ def validation_accuracy(found: SweepAnalysis) -> str:
     best, evidence = found.chosen.best, found.evidence
     if evidence is None:
         low, high = best.val_acc_ci95
-        return f"{percent(best.val_acc)} (95 % interval {percent(low)} to {percent(high)})"
+        interval = f"95 % interval {percent(low)} to {percent(high)}"
+        raw = "" if found.counts[Outcome.FINISHED] == 1 else "; not corrected for the choice"
+        return f"{percent(best.val_acc)} ({interval}, {best.num_val:,} examples{raw})"
     estimate = evidence.estimate
     seeds = f"mean over {estimate.num_seeds} seeds, " if estimate.num_seeds > 1 else ""
     interval = f"95 % interval {percent(estimate.low)} to {percent(estimate.high)}"
     if estimate.num_candidates == 1 or found.select_by != "val_acc":
-        return f"{percent(estimate.raw)} ({seeds}{interval}, {best.num_val:,} examples)"
+        raw = "" if estimate.num_candidates == 1 else "; not corrected for the choice"
+        return f"{percent(estimate.raw)} ({seeds}{interval}, {best.num_val:,} examples{raw})"
     return (
         f"{percent(estimate.corrected)} ({seeds}{interval}; corrected for the choice among "
-        f"{estimate.num_candidates}; {percent(estimate.raw)} measured on {best.num_val:,} examples)"
+        f"{estimate.num_candidates} configurations; {percent(estimate.raw)} measured on "
+        f"{best.num_val:,} examples)"
     )
 
 

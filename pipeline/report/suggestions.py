@@ -82,15 +82,16 @@ def _next_step(found: SweepAnalysis, evidence: Evidence) -> Step | None:
 def _beyond_edges(found: SweepAnalysis, evidence: Evidence) -> Step:
     """One command for all edges, with the other values of the tied configurations only."""
     reasons = tuple(map(edge_sentence, evidence.edges))
+    ends = "this end" if len(reasons) == 1 else "these ends"
     if found.sweep.searched:
         command = found.sweep.command
         for edge in evidence.edges:
             command = edge_command(command, edge)
-        return Step(reasons, "search beyond these ends", None, command)
+        return Step(reasons, f"search beyond {ends}", None, command)
     tied = evidence.configurations[evidence.configurations["group"] != "other"]
     values: dict[str, list[Any]] = {name: _values(tied, name) for name in evidence.swept}
     values |= {edge.name: [edge.value, *edge.further] for edge in evidence.edges}
-    return _step(found, reasons, "try values beyond these ends", values)
+    return _step(found, reasons, f"try values beyond {ends}", values)
 
 
 def _step(

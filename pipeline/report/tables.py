@@ -30,7 +30,7 @@ HEADINGS = {
     "train_acc": "train_acc, last epoch",
     "gap": "train_acc − val_acc, last epoch",
     "seconds": "run time",
-    "diverged_epoch": "epoch",
+    "diverged_epoch": "diverged in epoch",
     "halted_epoch": "halted after epoch",
     "n": "seeds",
     "mean": "val_acc",

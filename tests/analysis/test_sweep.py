@@ -88,7 +88,7 @@ def test_sweeps_that_evaluate_a_run_at_once_log_one_test_accuracy(
     best = rank(tabulate(queries.sweep_runs(store, sweep))).iloc[0]
     assert pd.isna(best["test_acc"])
     for _ in range(2):  # both read the run before either has written
-        evaluate_best(store, best, final=True)
+        evaluate_best(store, best, sweep.name, final=True)
     assert len(store.client.get_metric_history(best["run_id"], "test_acc")) == 1
 
 

@@ -81,6 +81,7 @@ class Page(HTMLParser):
         self.tables: dict[str, list[list[str]]] = {}
         self.charts: list[str] = []
         self.command: list[str] = []
+        self.text = ""
         self._rows: list[list[str]] = []
         self._texts: list[str] | None = None  # the last one receives the text
         self.feed(text)
@@ -109,6 +110,7 @@ class Page(HTMLParser):
             self._texts = None
 
     def handle_data(self, data: str) -> None:
+        self.text += " ".join(data.split()) + " "
         if self._texts:
             self._texts[-1] += data
 
@@ -254,8 +256,30 @@ def test_charts_show_the_configurations_of_the_tables(written: Written) -> None:
     if evidence is None or len(evidence["configurations"]) == 1:
         return
     counts = [int(n) for text in charts for n in re.findall(r"of (\d+) configurations", text)]
-    assert counts
-    assert set(counts) == {len(evidence["configurations"])}
+    assert counts or len(evidence["swept"]) == 1
+    assert set(counts) <= {len(evidence["configurations"])}
+
+
+def test_captions_state_only_what_holds_for_the_sweep(written: Written) -> None:
+    facts, text = written.facts, written.page.text
+    evidence, runs = facts["evidence"], written.runs
+    swept = evidence["swept"] if evidence else []
+    assert ("Hyperparameter importance" in text) == (len(swept) > 1)
+    assert ("Importance" in written.markdown) == (len(swept) > 1)
+    has_grid = "over the grid" in text
+    assert ("Darker is better" in text) == (has_grid and facts["best"] is not None)
+    assert ("No job has a result. Each cell shows how its jobs ended." in text) == (
+        facts["best"] is None
+    )
+    seeds = runs["seed"].nunique() > 1
+    assert ("mean over its seeds." in text) == (has_grid and seeds)
+    assert ("Some jobs were halted" in text) == (has_grid and "halted" in set(runs["outcome"]))
+    finished = runs.loc[runs["outcome"] == "finished", "configuration"].nunique()
+    if finished < 2:
+        assert "The number before a model is its rank" not in text
+        assert "Table of all configurations" not in text
+    datasets = runs["dataset_digest"].nunique()
+    assert written.markdown.count("- Data: ") == datasets
 
 
 def test_next_step_is_one_command(written: Written) -> None:

@@ -10,7 +10,8 @@ from pipeline.report.formatting import csv_text, duration, markdown_text, percen
 def test_numbers_are_formatted_for_readers() -> None:
     assert [show(v) for v in (1e-4, 0.3, 1000, "abc", None)] == ["1e-4", "0.3", "1000", "abc", "–"]
     assert [percent(v) for v in (0.97216, 1)] == ["97.2 %", "100.0 %"]
-    assert [duration(v) for v in (4.21, 59.97, 200, 7500)] == [
+    assert [duration(v) for v in (0.03, 4.21, 59.97, 200, 7500)] == [
+        "< 0.1 s",
         "4.2 s",
         "1 min 0 s",
         "3 min 20 s",

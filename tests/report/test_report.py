@@ -375,6 +375,22 @@ def test_second_reading_of_the_test_split_is_reported(store: Store, folder: Path
     assert "The test accuracy was measured for 2 models of this sweep" in told
 
 
+def test_reading_of_the_test_split_by_another_sweep_is_not_counted(
+    store: Store, folder: Path
+) -> None:
+    jobs = [{"learning_rate": 0.3}, {"learning_rate": 0.01}]
+    sweep = train_sweep(store, folder, "first reader", *jobs)
+    best = write_report(store, sweep, folder).best
+    assert best is not None
+    runs = queries.sweep_runs(store, sweep).query(f"run_id != '{best.run_id}'")
+    other = store.start_sweep(sweep.experiment_id, "second reader", "…", 1)
+    store.link_reused_runs(other, {0: runs["run_id"].iloc[0]})
+    reused = write_report(store, other, folder).best
+    assert reused is not None
+    assert reused.test_acc is not None
+    assert "was measured for" not in " ".join(write_report(store, sweep, folder).notes)
+
+
 def test_json_has_the_diagnostics_of_the_chosen_model(
     written: Report, facts: dict[str, Any]
 ) -> None:

@@ -51,7 +51,7 @@ def draw_plane(
     names: tuple[str, str],
     searched: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """Draw each configuration by its two most important values. Darker marks are better.
+    """Draw each configuration by its two most important values. Stronger colours are better.
 
     Args:
         configurations: the columns of `names`, shade (from 0, the worst, to 1, the best) and group.
