@@ -42,6 +42,8 @@ def swept_hyperparameters(hydra_config: DictConfig) -> tuple[str, ...]:
     """The hyperparameters with several values, from the command line and from an experiment."""
     overrides = _overrides(hydra_config, HYPERPARAMETERS)
     swept = {override.key_or_group: override.is_sweep_override() for override in overrides}
+    if hydra_config.sweeper.get("seeds"):
+        swept["seed"] = True
     return tuple(name for name in HYPERPARAMETERS if swept.get(name))
 
 

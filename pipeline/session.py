@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.store import Store
     from pipeline.tracking.system_metrics import SystemMetrics
 
+SEEDS = re.compile(r"^(hydra\.sweeper\.seeds=)(\d+(?:,\d+)*)$")
 NO_EXPERIMENT = ("experiment=null", "experiment=")
 SWEEP_VARIABLE = "PIPELINE_SWEEP"  # tells the ID of the sweep to workers of Hydra's launchers
 
@@ -87,6 +89,8 @@ class Session:
                 return 1
         # null is the default. Hydra accepts it in a defaults list, and not on the command line.
         sys.argv[1:] = [word for word in sys.argv[1:] if word not in NO_EXPERIMENT]
+        # To Hydra, a list without brackets is a sweep, which its own values do not allow.
+        sys.argv[1:] = [SEEDS.sub(r"\1[\2]", word) for word in sys.argv[1:]]
         try:
             os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # absolute, for child processes
         except PipelineError as error:

@@ -108,6 +108,8 @@ def _bounded(kind: Any, limits: Sequence[Any]) -> str:
     if kind in (int, float):
         number = "a whole number" if kind is int else "a finite number"
         return " ".join([number, " and ".join(map(_limit, limits))]).strip()
+    if get_origin(kind) is Sequence and get_args(kind) == (int,):
+        return "a list of whole numbers"
     return "a group of texts" if get_args(kind)[-1:] == (str,) else "a group of values"
 
 

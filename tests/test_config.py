@@ -43,6 +43,7 @@ OPTUNA: dict[str, Any] = {
     "batch_size": 8,
     "study": None,
     "storage": "sqlite:///optuna.db",
+    "seeds": None,
     "pruner": None,
     "pruner_params": None,
     "params": {},

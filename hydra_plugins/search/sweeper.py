@@ -26,6 +26,7 @@ class OptunaSweeper(Sweeper):
         batch_size: int,
         study: str | None,
         storage: str,
+        seeds: list[int] | None,
         pruner: str | None,
         pruner_params: DictConfig | None,
         params: dict[str, str] | None,
@@ -34,6 +35,7 @@ class OptunaSweeper(Sweeper):
         self.sampler, self.seed = sampler, seed
         self.n_trials, self.batch_size = n_trials, batch_size
         self.study, self.storage = study, storage
+        self.seeds = seeds
         self.pruner, self.pruner_params = pruner, pruner_params
         self.params = params or {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -40,6 +40,14 @@ class OptunaConfig:
     ]
     storage: Annotated[
         str, Field(min_length=1, description="the database in which Optuna keeps the study")
+    ]
+    seeds: Annotated[
+        Sequence[int] | None,
+        Field(
+            min_length=1,
+            description="seeds such as 0,1,2: a trial is one job per seed, and its objective is "
+            "their mean; null: one job",
+        ),
     ]
     pruner: Annotated[
         PrunerName | None,

@@ -43,12 +43,17 @@ class Search:
     batch_size: int
     select_by: SelectBy = DEFAULT  # the objective
     pruning: Pruning | None = None  # None: no trial stops early
+    seeds: tuple[int, ...] = ()  # of the jobs of each trial; empty: one job, whose seed is a value
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ConfigError(
                 f"hydra.sweeper.sampler must be one of {', '.join(SAMPLERS)}, not {self.sampler!r}"
             )
+        if self.seeds and "seed" in self.space:
+            raise ConfigError("hydra.sweeper.seeds sets the seed of each job: do not search seed")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError("hydra.sweeper.seeds lists a seed twice: list each seed once")
         choices = [key for key, over in self.space.items() if hasattr(over, "choices")]
         if self.sampler == "cmaes" and (choices or len(self.space) < 2):
             raise ConfigError(
@@ -71,6 +76,8 @@ class Search:
         same = {"space": space, "values": self.fixed, "sampler": self.sampler, "seed": self.seed}
         if self.pruning is not None:  # studies of earlier versions have no such key
             same |= self.pruning.identity
+        if self.seeds:
+            same["seeds"] = self.seeds
         found: dict[str, Any] = json.loads(json.dumps(same))
         return found
 

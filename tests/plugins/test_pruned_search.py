@@ -116,3 +116,37 @@ def test_pruner_needs_trials_that_train_together(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "hydra.sweeper.pruner applies only to hydra/launcher=population" in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+def test_objective_is_the_mean_over_the_seeds_and_replicates_stop_together(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    wanted = ["hydra.sweeper.seeds=0,3", "hydra.sweeper.n_trials=6", "hydra.sweeper.batch_size=3"]
+    commands.succeed(outputs, *SEARCH, *wanted)
+    report = report_of(outputs)
+    runs = {run["job"]: run for run in report["runs"]}
+    assert sorted(runs) == [*range(12)]
+    found = trials(outputs)
+    assert {"COMPLETE", "PRUNED"} == {trial.state.name for trial in found}
+    for trial in found:
+        pair = [runs[2 * trial.number], runs[2 * trial.number + 1]]
+        assert [run["seed"] for run in pair] == [0, 3]
+        assert len({run["outcome"] for run in pair} & {"finished", "halted"}) <= 1
+        if trial.state.name == "COMPLETE":
+            scores = [run["best_val_acc"] for run in pair]
+            assert trial.value == pytest.approx(sum(scores) / 2, abs=1e-9)
+            assert len(trial.intermediate_values) == 6
+        elif trial.intermediate_values:
+            assert [run["halted_epoch"] for run in pair] == [trial.last_step] * 2
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("hydra.sweeper.seeds=[0,a]", "must be a list of whole numbers or null"),
+        ("hydra.sweeper.seeds=0,0", "lists a seed twice"),
+    ],
+)
+def test_wrong_seeds_are_an_error(tmp_path: Path, value: str, said: str) -> None:
+    done = commands.run(tmp_path / "outputs", *SEARCH, value)
+    assert done.returncode == 1
+    assert said in done.stderr

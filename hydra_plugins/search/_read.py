@@ -1,0 +1,123 @@
+"""Read the search from the values of hydra.sweeper and the command line, and check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from hydra_plugins.population._compose import Composer
+from hydra_plugins.population.launcher import PopulationLauncher
+from hydra_plugins.search._space import split
+from hydra_plugins.search._trials import jobs
+from pipeline.config import parse_job
+from pipeline.errors import ConfigError
+from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.search.config import OptunaConfig, parse_optuna
+from pipeline.search.pruning import Pruning
+from pipeline.search.sampling import Search
+from pipeline.search.space import extremes
+from pipeline.selection import parse_select_by
+
+if TYPE_CHECKING:
+    from hydra_plugins.search.sweeper import OptunaSweeper
+    from pipeline.search.space import Space
+
+
+def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Search, list[str]]:
+    """The search, and the overrides that all trials share.
+
+    Raises:
+        ConfigError: a value is wrong, or a package is missing.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'") from None
+    values = _checked_values(sweeper)
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    texts = [f"{key}={value}" for key, value in (values.params or {}).items()]
+    space, fixed = split(parser.parse_overrides([*texts, *arguments]))
+    config = sweeper.config
+    values_of_jobs = {
+        str(key): config[key]
+        for key in config
+        if key not in space and not OmegaConf.is_config(config[key])
+    }
+    select_by = parse_select_by(values_of_jobs.get("select_by"))
+    shared = {  # without values that change nothing, so that older studies are found
+        key: value
+        for key, value in values_of_jobs.items()
+        if key not in HYPERPARAMETERS or HYPERPARAMETERS[key].is_hashed(value)
+    }
+    shared |= {"data.name": OmegaConf.select(config, "data.name")}
+    settings = values.sampler, values.seed, values.n_trials, values.batch_size
+    pruning = _read_pruning(sweeper, values, space, fixed)
+    seeds = tuple(values.seeds or ())
+    if seeds and any(line.startswith("seed=") for line in fixed):
+        raise ConfigError("hydra.sweeper.seeds sets the seed of each job: remove seed=…")
+    return Search(space, shared, *settings, select_by, pruning, seeds), fixed
+
+
+def _read_pruning(
+    sweeper: OptunaSweeper, values: OptunaConfig, space: Space, fixed: Sequence[str]
+) -> Pruning | None:
+    """The pruner that hydra.sweeper names.
+
+    Raises:
+        ConfigError: it cannot be used, or a parameter is wrong.
+    """
+    if values.pruner is None:
+        if values.pruner_params:
+            raise ConfigError(
+                "hydra.sweeper.pruner_params needs a pruner: set hydra.sweeper.pruner"
+            )
+        return None
+    launcher = sweeper.launcher
+    if not isinstance(launcher, PopulationLauncher) or launcher.backend != "joblib":
+        raise ConfigError(
+            "hydra.sweeper.pruner applies only to hydra/launcher=population with backend=joblib, "
+            "where the trials of a batch train together: remove it"
+        )
+    composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
+    lengths = [composer.values(fixed).get("num_epochs")]
+    if "num_epochs" in space:
+        lengths = extremes(space["num_epochs"])
+    longest = max((n for n in lengths if isinstance(n, int)), default=1)  # others are refused later
+    return Pruning(values.pruner, values.pruner_params or {}, longest)
+
+
+def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
+    """The checked values of hydra.sweeper.
+
+    Raises:
+        ConfigError: one is wrong.
+    """
+    halving = sweeper.config.hydra.launcher.get("halving")
+    if OmegaConf.is_config(halving) and halving.get("factor") is not None:
+        raise ConfigError(
+            "hydra.launcher.halving applies only to a grid, because a search trains one batch of "
+            "trials at a time: set hydra.launcher.halving.factor=null"
+        )
+    values = {field.name: getattr(sweeper, field.name) for field in fields(OptunaConfig)}
+    for name in ("params", "pruner_params", "seeds"):
+        if OmegaConf.is_config(values[name]):
+            values[name] = OmegaConf.to_container(values[name])
+    return parse_optuna(values)
+
+
+def check_jobs(
+    sweeper: OptunaSweeper, search: Search, fixed: Sequence[str], first: Mapping[str, Any]
+) -> None:
+    """Check the values that a search can draw: each choice, and both ends of each interval.
+
+    Raises:
+        ConfigError: a value of a job is wrong.
+    """
+    composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
+    trials = [first, *({**first, key: v} for key, d in search.space.items() for v in extremes(d))]
+    for overrides in jobs(search, fixed, trials):
+        parse_job(composer.values(overrides))
