@@ -39,11 +39,6 @@ from tests.torture.server import Server
 GRID = ("-m", "hidden_size=32,64", "l2_reg=1e-4,3.5", "learning_rate=0.3", "seed=0,1")
 SWEEP = (*GRID, "learning_rate_decay=0.999", "batch_size=20", "num_epochs=40")
 SHORT = replace(SMALL, learning_rate_decay=0.999, batch_size=20, num_epochs=40)
-AS_IN_CONF = {  # a value is logged as it is written there: 0, not 0.0
-    name: each.traits.default
-    for name, each in HYPERPARAMETERS.items()
-    if getattr(SMALL, name) == each.traits.default
-}
 URI = "http://127.0.0.1:1"
 KERNELS = "Sandybridge" if environment()["BLAS"].endswith("Haswell") else "Haswell"  # not these
 
@@ -95,6 +90,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             server.result().kill()
 
 
+def as_in_conf(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Default values are logged as conf/config.yaml writes them: momentum 0, not 0.0."""
+    defaults = {name: each.traits.default for name, each in HYPERPARAMETERS.items()}
+    return {
+        name: defaults[name] if defaults.get(name) == value else value
+        for name, value in values.items()
+    }
+
+
 def on_one_machine(root: Path) -> Mapping[str, Job]:
     """The results of the sweep, trained in this process."""
     grid = itertools.product((32, 64), (1e-4, 3.5), (0, 1))
@@ -108,7 +112,7 @@ def on_one_machine(root: Path) -> Mapping[str, Job]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_OUTPUTS", str(root))
         specs = [job(i, root / str(i), values) for i, values in enumerate(jobs)]
-        train([replace(spec, values=spec.values | AS_IN_CONF) for spec in specs], place)
+        train([replace(spec, values=as_in_conf(spec.values)) for spec in specs], place)
     return results(root / "alone.db")
 
 
