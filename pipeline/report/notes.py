@@ -93,7 +93,7 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         if (sizes - 1).sum() < FEW_DF or sizes.nunique() > 1:
             yield (
                 "The 95 % interval is a little too narrow with few seeds or with unequal numbers "
-                "of seeds: in simulations it contains the true accuracy in 92 to 97 % of cases."
+                "of seeds: in simulations it contains the true accuracy in 92 to 96 % of cases."
             )
     if len(evidence.configurations) > 1:
         yield from _tests(evidence)
