@@ -22,14 +22,14 @@ def heatmap_title(heatmap: Heatmap) -> str:
 
 
 def heatmap_caption(found: SweepAnalysis, heatmap: Heatmap) -> str:
-    """What the cells of the heatmaps show."""
+    """The meaning of the cells of the heatmaps."""
     if not _has_results(heatmap):
         return "No job has a result. Each cell shows how its jobs ended."
     return " ".join(_cells(found, heatmap))
 
 
 def importance_caption(evidence: Evidence) -> str:
-    """What the bars of the importances show."""
+    """The meaning of the bars of the importances."""
     after = _until(evidence)
     return (
         "How much of the variation between the models each value explains, alone and together "
@@ -38,7 +38,7 @@ def importance_caption(evidence: Evidence) -> str:
 
 
 def values_caption(found: SweepAnalysis, evidence: Evidence) -> str:
-    """What the charts of single values show."""
+    """The meaning of the charts of single values."""
     metric = _metric(found)
     if found.heatmap is None:
         return (
@@ -71,7 +71,7 @@ def curves_caption(found: SweepAnalysis) -> str:
     """How to read the learning curves."""
     several = (
         f" The number before a model is its rank. At most {NUM_BEST} of the best models are shown, "
-        "and none whose curves would cover those of a better one."
+        "and a model whose curves would cover the curves of a better one is left out."
         if len(found.curves) > 1
         else ""
     )

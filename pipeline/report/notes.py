@@ -44,8 +44,8 @@ def _limits(found: SweepAnalysis) -> Iterator[str]:
     if found.select_by != "val_acc" and found.evidence is not None:
         yield (
             f"The best epoch and the best model are chosen by the {CHOSEN_BY[found.select_by]}. "
-            "The intervals, tests, charts and importance are those of the validation accuracy in "
-            "that epoch. The validation accuracy is not corrected for the choice."
+            "The intervals, tests, charts and importance describe the validation accuracy in that "
+            "epoch. The validation accuracy is not corrected for the choice."
         )
     if found.chosen is not None and found.num_lost_seeds:
         yield (
