@@ -16,6 +16,7 @@ from pipeline.tracking.store import Store
 
 NUM_BEST = 3  # configurations whose curves are shown, besides the median one
 MIN_DIFFERENCE = 0.05  # of the last validation losses of two shown ones, so that curves differ
+NEIGHBOURS = 2  # epochs on each side of the best one, for its optimism
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,13 @@ def _distinct(losses: NDArray[np.float64]) -> list[int]:
         if not places or (len(places) < NUM_BEST and gaps.min() >= MIN_DIFFERENCE):
             places.append(place)
     return places
+
+
+def epoch_optimism(curve: LearningCurve) -> float | None:
+    """How much the best epoch exceeds the mean of the epochs around it, if it has such."""
+    if curve.best_epoch is None or curve.role != "best":
+        return None
+    accuracy, best = curve.metrics["val_acc"], curve.best_epoch
+    around = accuracy.loc[best - NEIGHBOURS : best + NEIGHBOURS].drop(best)
+    # Near the end of training the trend of the curve would hide the luck of one epoch.
+    return float(accuracy[best] - around.mean()) if len(around) == 2 * NEIGHBOURS else None

@@ -75,7 +75,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], sweep: str, *, final: bool)
         job = read_config(store, row["run_id"])
         data = _load_data(job, weights, row)
         if test is None and final:
-            _check_test(data, row)
+            check_test(data, row)
             test = _measure_test(store, row, job, weights, sweep)
     except PipelineError as error:
         problem = " ".join(str(error).split())
@@ -139,7 +139,7 @@ def _load_data(job: Job, weights: Params, row: pd.Series[Any]) -> Dataset:
     return data
 
 
-def _check_test(data: Dataset, row: pd.Series[Any]) -> None:
+def check_test(data: Dataset, row: pd.Series[Any]) -> None:
     """Check that the test split is the one that existed when the run was trained."""
     expected = row["test_digest"]  # runs of earlier versions have none
     if isinstance(expected, str) and data.test_digest not in ("", expected):

@@ -14,6 +14,7 @@ from pipeline.analysis.correction import Estimate
 from pipeline.analysis.curves import LearningCurve
 from pipeline.analysis.diagnostics import Diagnostics
 from pipeline.analysis.edges import Edge
+from pipeline.analysis.ensemble import Ensemble
 from pipeline.analysis.evaluation import ChosenModel
 from pipeline.analysis.features import Features
 from pipeline.analysis.heatmap import Heatmap
@@ -80,6 +81,8 @@ class SweepAnalysis:
     test_reads: Sequence[str]  # names of the runs whose test accuracy this sweep measured
     # Validation accuracy of the chosen model in its best epoch minus the mean of the epochs around.
     epoch_optimism: float | None
+    ensemble: Ensemble | None  # of the finished models; None if there are fewer than two
+    ensemble_problem: str | None  # the reason why there is no ensemble although there are two
 
 
 @dataclass(frozen=True)

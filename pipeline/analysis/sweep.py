@@ -13,9 +13,10 @@ from pipeline.analysis.comparison import compare_runs
 from pipeline.analysis.confidence import confidence_set
 from pipeline.analysis.correction import Estimate, correct_selection
 from pipeline.analysis.costs import costs, pareto
-from pipeline.analysis.curves import LearningCurve, shown_curves
+from pipeline.analysis.curves import epoch_optimism, shown_curves
 from pipeline.analysis.diagnostics import diagnose
 from pipeline.analysis.edges import find_edges
+from pipeline.analysis.ensemble import find_ensemble
 from pipeline.analysis.evaluation import ChosenModel, evaluate_best, test_reads
 from pipeline.analysis.features import Features, measure_features
 from pipeline.analysis.heatmap import Heatmap, log_error, make_heatmap, rank_values
@@ -40,8 +41,6 @@ from pipeline.tracking import queries
 from pipeline.tracking.entities import Sweep
 from pipeline.tracking.store import Store
 from pipeline.uris import redact
-
-NEIGHBOURS = 2  # epochs on each side of the best one, for its optimism
 
 
 def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnalysis:
@@ -76,6 +75,7 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         except (PipelineError, ValueError, TypeError, KeyError) as error:  # a store holds anything
             problem = " ".join(str(error).split())
     gap, select_by = _test_gap(chosen, evidence), selection_metric(jobs)
+    ensemble, problem_of_ensemble = find_ensemble(store, sweep, ranking, chosen, final=final)
     halted = Counter(jobs.loc[jobs["outcome"] == Outcome.HALTED, "halted_epoch"].astype(int))
     curves = shown_curves(store, jobs, ranking)
     return SweepAnalysis(
@@ -98,7 +98,9 @@ def analyse(store: Store, sweep: Sweep, *, read_test: bool = False) -> SweepAnal
         heatmap=_heatmap(jobs, ranking, evidence, sweep),
         halted=dict(sorted(halted.items())),
         test_reads=test_reads(runs, jobs, sweep),
-        epoch_optimism=_epoch_optimism(curves[0]) if curves else None,
+        epoch_optimism=epoch_optimism(curves[0]) if curves else None,
+        ensemble=ensemble,
+        ensemble_problem=problem_of_ensemble,
     )
 
 
@@ -272,16 +274,6 @@ def _weights(store: Store, chosen: ChosenModel | None) -> str | None:
     if chosen is None:
         return None
     return redact(f"{store.artifacts.uri_of(chosen.best.run_id)}/weights.npz")
-
-
-def _epoch_optimism(curve: LearningCurve) -> float | None:
-    """How much the best epoch exceeds the mean of the epochs around it, if it has such."""
-    if curve.best_epoch is None or curve.role != "best":
-        return None
-    accuracy, best = curve.metrics["val_acc"], curve.best_epoch
-    around = accuracy.loc[best - NEIGHBOURS : best + NEIGHBOURS].drop(best)
-    # Near the end of training the trend of the curve would hide the luck of one epoch.
-    return float(accuracy[best] - around.mean()) if len(around) == 2 * NEIGHBOURS else None
 
 
 def _diagnostics(chosen: ChosenModel | None) -> Any:

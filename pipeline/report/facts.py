@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.analysis.diagnostics import Diagnostics
+from pipeline.analysis.ensemble import Ensemble
 from pipeline.analysis.evaluation import ChosenModel
 from pipeline.analysis.features import Features
 from pipeline.analysis.heatmap import GRID
@@ -55,6 +56,7 @@ def to_dict(found: SweepAnalysis, comparison: SweepComparison | None) -> dict[st
         "test_gap": found.test_gap._asdict() if found.test_gap else None,
         "evidence": _evidence(found.evidence) if found.evidence else None,
         "diagnostics": _diagnostics(found),
+        "ensemble": _ensemble(found.ensemble) if found.ensemble else None,
         "runs": _records(jobs),
         "halted": _apart(jobs, Outcome.HALTED, epoch="halted_epoch", best_val_acc="best_val_acc"),
         "diverged": _apart(jobs, Outcome.DIVERGED, epoch="diverged_epoch"),
@@ -159,6 +161,12 @@ def _diagnostics(found: SweepAnalysis) -> dict[str, Any] | None:
             for mistake in measured.mistakes
         ],
     }
+
+
+def _ensemble(ensemble: Ensemble) -> dict[str, Any]:
+    facts = asdict(ensemble)
+    del facts["oob_hits"]
+    return facts
 
 
 def _features(features: Features | None, name: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from pipeline.report import captions, notes, sentences
 from pipeline.report.charts.canvas import GROUPS
 from pipeline.report.comparison import side_by_side, verdict
 from pipeline.report.drawings import Drawings
+from pipeline.report.ensemble import ensemble_notes, ensemble_tables
 from pipeline.report.formatting import axis, percent, show, visible
 from pipeline.report.labels import symbol
 from pipeline.report.markdown import figures, links, settings
@@ -68,6 +69,7 @@ def html(found: SweepAnalysis, comparison: SweepComparison | None, drawings: Dra
         importance=importance_bars(evidence) if evidence else [],
         configurations=configuration_table(found, evidence) if evidence and several else None,
         tables=outcome_tables(found),
+        **_ensemble(found),
         settings=settings(found),
         links=links(found),
         rule=sentences.RULES[found.select_by][0],
@@ -84,6 +86,15 @@ def _comparison(comparison: SweepComparison) -> dict[str, Any]:
         "sweep": comparison.second.sweep.name,
         "verdict": verdict(comparison),
         "rows": side_by_side(comparison),
+    }
+
+
+def _ensemble(found: SweepAnalysis) -> dict[str, Any]:
+    tables = ensemble_tables(found)
+    return {
+        "ensemble_notes": list(ensemble_notes(found)),
+        "ensemble_table": tables[0] if tables else None,
+        "member_table": tables[1] if tables else None,
     }
 
 

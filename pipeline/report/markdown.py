@@ -13,6 +13,7 @@ from pipeline.analysis.resources import SweepResources
 from pipeline.analysis.result import SweepAnalysis, SweepComparison
 from pipeline.report import notes, sentences
 from pipeline.report.comparison import side_by_side, verdict
+from pipeline.report.ensemble import ensemble_notes, ensemble_tables
 from pipeline.report.formatting import duration, markdown_text, percent, show
 from pipeline.report.labels import shared_values
 from pipeline.report.links import run_address, ui_command
@@ -48,6 +49,7 @@ def markdown(found: SweepAnalysis, comparison: SweepComparison | None) -> str:
             lines += _rows(confusions_table(found.diagnostics, classes))
         for caption, table in feature_tables(found.features) if found.features else ():
             lines += ["", markdown_text(caption), "", *_rows(table)]
+    lines += _ensemble(found)
     for table in outcome_tables(found):
         lines += ["", f"## {table.name.capitalize()} jobs", "", *_rows(table)]
     lines += ["", "## Provenance", ""]
@@ -173,6 +175,15 @@ def links(found: SweepAnalysis) -> list[tuple[str, str]]:
         run_ids.append(("Chosen run in MLflow", found.chosen.best.run_id))
     place = found.store_uri, found.sweep.experiment_id
     return [(f"{name}{after}", run_address(*place, run_id)) for name, run_id in run_ids]
+
+
+def _ensemble(found: SweepAnalysis) -> Iterator[str]:
+    notes = list(ensemble_notes(found))
+    if not notes:
+        return
+    yield from ("", "## Ensemble", "", *(f"- {markdown_text(note)}" for note in notes))
+    for table in ensemble_tables(found) or ():
+        yield from ("", *_rows(table))
 
 
 def _comparison(comparison: SweepComparison) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pipeline.files import delete_abandoned, temporary_folder
 from pipeline.report import notes, sentences
 from pipeline.report.comparison import verdict
 from pipeline.report.drawings import Drawings, draw
+from pipeline.report.ensemble import ensemble_answer
 from pipeline.report.facts import to_csv, to_dict
 from pipeline.report.formatting import visible
 from pipeline.report.html import html
@@ -112,7 +113,7 @@ def _files(
 
 
 def _lines(found: SweepAnalysis, comparison: SweepComparison | None, folder: Path) -> list[str]:
-    lines = [*sentences.answer(found), sentences.job_counts(found)]
+    lines = [*sentences.answer(found), *ensemble_answer(found), sentences.job_counts(found)]
     if comparison is not None:
         other = comparison.second.sweep.name
         lines.append(f"Comparison with {other}: {verdict(comparison)}")
