@@ -81,4 +81,8 @@ def _delay() -> float:
     switch: Any = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
     if not switch.is_set():
         return START_SECONDS
-    return 0.0 if switch.get() else math.inf
+    try:
+        return 0.0 if switch.get() else math.inf
+    except ValueError as error:
+        log.warning("%s: a sweep of more than a minute is measured", error)
+        return START_SECONDS

@@ -36,12 +36,11 @@ def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sweep_of_more_than_a_minute_records_its_load(place: RunContext, tmp_path: Path) -> None:
-    """The clock advances by 40 seconds per look, and MLflow samples every 10 seconds."""
-    threads = set(threading.enumerate())
-    context = replace(place, system_metrics=metrics_of(place, count(0.0, 40.0)))
+    """The clock advances by 100 seconds per look, and MLflow samples every 10 seconds."""
+    context = replace(place, system_metrics=metrics_of(place, count(0.0, 100.0)))
     train([job(0, tmp_path, SMALL)], context)
     assert {CPU, MEMORY} <= names(place)
-    assert set(threading.enumerate()) <= threads
+    assert "SystemMetricsMonitor" not in {thread.name for thread in threading.enumerate()}
     assert place.sweep is not None
     memory = place.store.client.get_metric_history(place.sweep.run_id, MEMORY)
     assert [metric.step for metric in memory] == list(range(len(memory)))
@@ -63,6 +62,17 @@ def test_mlflows_switch_turns_the_measurement_off(
     metrics.sample()
     metrics.flush()
     assert names(place) == set()
+
+
+def test_wrong_value_of_mlflows_switch_costs_a_warning(
+    place: RunContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "maybe")
+    metrics = metrics_of(place, iter([0.0, 61.0, 61.0]))
+    metrics.sample()
+    metrics.flush()
+    assert {CPU, MEMORY} <= names(place)
+    assert "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING" in caplog.text
 
 
 def test_a_machine_that_cannot_be_measured_costs_a_warning(
