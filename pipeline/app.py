@@ -12,13 +12,14 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.composed import job_values
-from pipeline.hydra_compat import allow_lazy_help
+from pipeline.hydra_compat import allow_lazy_help, raise_pending_signals
 from pipeline.paths import CONF
 from pipeline.session import job_return_value, run_context
 
 log = logging.getLogger("pipeline")
 
 allow_lazy_help()
+raise_pending_signals()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

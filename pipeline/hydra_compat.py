@@ -8,6 +8,8 @@ the name of the part that another version has moved or changed.
   job's plain values. The population launcher repeats them for each job, and the rest once.
 - `set_job_config`: `HydraConfig.set_config` copies the configuration, which takes milliseconds.
 - `allow_lazy_help`: Hydra 1.3 cannot start on Python 3.14 without it.
+- `raise_pending_signals`: Hydra prints the traceback of each error, also of one that a library has
+  made of a signal.
 - `represent_str`: how OmegaConf quotes a text in YAML.
 """
 
@@ -17,6 +19,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from hydra._internal import hydra, utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
@@ -24,6 +27,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf._utils import OmegaConfDumper
+
+from pipeline.shutdown import reraise_pending_signal
 
 if TYPE_CHECKING:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -34,6 +39,7 @@ __all__ = [
     "apply_overrides",
     "job_config",
     "override_dirname",
+    "raise_pending_signals",
     "represent_str",
     "set_job_config",
 ]
@@ -69,6 +75,24 @@ def allow_lazy_help() -> None:
                 check(parser, action)
 
         argparse.ArgumentParser._check_help = check_text  # type: ignore[attr-defined]
+
+
+def raise_pending_signals() -> None:
+    """Let a signal leave Hydra as `Stopped` where a library has turned it into another error.
+
+    A library may do so while it is imported, for example: NumPy makes an ImportError of it.
+    """
+    report = utils.run_and_report
+
+    def run(func: Any) -> Any:
+        def check_after() -> Any:
+            with reraise_pending_signal():
+                return func()
+
+        return report(check_after)
+
+    for module in (utils, hydra):
+        module.run_and_report = run  # type: ignore[attr-defined]
 
 
 def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:

@@ -21,6 +21,8 @@ BASIC = "hydra._internal.core_plugins.basic_sweeper"
         (BASIC, "BasicSweeper.sweep", ["self", "arguments"]),
         (BASIC, "BasicSweeper.validate_batch_is_legal", ["self", "batch"]),
         ("hydra._internal.utils", "get_args_parser", []),
+        ("hydra._internal.utils", "run_and_report", ["func"]),
+        ("hydra._internal.hydra", "run_and_report", ["func"]),
         ("hydra.core.hydra_config", "HydraConfig.instance", ["args", "kwargs"]),
         ("omegaconf._utils", "OmegaConfDumper.str_representer", ["dumper", "data"]),
     ],

@@ -23,7 +23,6 @@ from pipeline.execution.run import dry_run, train_jobs
 from pipeline.execution.stopping import StoppingRule
 from pipeline.hydra_compat import job_config, set_job_config
 from pipeline.session import run_context
-from pipeline.shutdown import reraise_pending_signal
 
 if TYPE_CHECKING:
     from hydra_plugins.population.launcher import PopulationLauncher

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tests.commands import run_code
 from tests.torture.command import Command
 from tests.torture.results import jobs_of, read_runs
 
@@ -31,3 +33,28 @@ def test_ctrl_c_to_the_process_group_leaves_a_checkpoint_of_every_job(tmp_path: 
     assert len(files) == 4
     assert min(len(np.load(path)["curve"]) for path in files) > 0
     assert [run.status for run in jobs_of(read_runs(database))] == ["KILLED"] * 4
+
+
+# The import of a module is interrupted, and its library makes another error of that.
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+module = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, *_):
+        if name == module:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except KeyboardInterrupt as error:
+                raise ImportError("cannot import its C extension") from error
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("module", ["mlflow", "alembic"])
+def test_signal_that_a_library_turns_into_another_error_is_no_traceback(
+    tmp_path: Path, module: str
+) -> None:
+    done = run_code(tmp_path, INTERRUPTED_IMPORT, module, "-m", "hidden_size=8,16")
+    assert (done.returncode, "Traceback" in done.stderr) == (143, False), done.stderr
+    assert "stopped; to resume: " in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
