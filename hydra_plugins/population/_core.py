@@ -74,9 +74,8 @@ def _train(
         # threadpoolctl, which training calls, deadlocks with an import of a library in a thread:
         # the one holds the loader's lock and waits for Python's, the other does the opposite.
         ahead.shutdown()
-    with reraise_pending_signal():
-        where = run_context(launcher.config, launcher.config.hydra)
-        runs = train_jobs([spec for spec, _ in jobs], where, backend, rule)
+    where = run_context(launcher.config, launcher.config.hydra)
+    runs = train_jobs([spec for spec, _ in jobs], where, backend, rule)
     for (_, job_return), run in zip(jobs, runs, strict=True):
         opener.close(job_return, run)
     return [job_return for _, job_return in jobs]
