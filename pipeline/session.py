@@ -160,6 +160,11 @@ class Session:
         if self.store is not None and self.sweep is not None:
             self.sweep = self.store.log_search_space(self.sweep, space)
 
+    def end_early(self, num_jobs: int) -> None:
+        """Record that the sweep is complete with this number of jobs: its budget is used up."""
+        if self.store is not None and self.sweep is not None:
+            self.sweep = self.store.log_num_jobs(self.sweep, num_jobs)
+
     def _run_app(self, app: Callable[[], Any]) -> int:
         try:
             self._prepare_data()

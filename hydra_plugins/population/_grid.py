@@ -1,41 +1,70 @@
-"""The grid sweeper's work: expand the grid, skip repeated jobs, check every job."""
+"""The grid sweeper's work: expand the grid, skip repeated jobs, check and train every job."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
 from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
+from hydra_plugins.population._budget import open_meter, train_within
 from hydra_plugins.population._compose import Composer
-from hydra_plugins.population._core import launcher_config, one_sentence
-from hydra_plugins.population._jobs import sweep_folder_errors
+from hydra_plugins.population._core import launcher_config
 from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.composed import redacted
-from pipeline.config import parse_job
+from pipeline.config import Job, parse_job
 from pipeline.hydra_compat import BasicSweeper
-from pipeline.search.config import parse_grid
+from pipeline.search.config import GridConfig, parse_grid
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
     from hydra_plugins.population.sweeper import GridSweeper
+    from pipeline.execution.budget import Meter
 
-__all__ = ["check_jobs", "one_sentence", "redacted", "split", "sweep_folder_errors"]
+
+@dataclass(frozen=True)
+class Grid:
+    """The different jobs of a grid, which have been checked."""
+
+    lines: list[list[str]]  # the overrides of each job
+    jobs: list[Job]
+    batch_size: int  # jobs per call of the launcher
+    meter: Meter | None  # of hydra.sweeper.budget
 
 
-def split(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-    """All different jobs of a grid, in batches.
+def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
+    """Check all jobs of a grid, then train them: a wrong value leaves nothing behind.
 
     Raises:
-        CompactHydraException: an interval is not a list of values.
+        ConfigError: a value of a job is wrong, or no job fits the budget.
+        CompactHydraException: an override is wrong, or a job failed.
     """
-    different = _different(_expand(overrides))
-    size = max_batch_size or len(different) or 1
-    return [different[start : start + size] for start in range(0, len(different), size)]
+    grid = _read(sweeper, arguments)
+    assert sweeper.config is not None and sweeper.launcher is not None  # since `setup`
+    session = current_session()
+    if session is not None:
+        session.start_sweep(len(grid.lines))
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    if not OmegaConf.select(sweeper.config, "hydra.launcher.dry_run"):
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(redacted(sweeper.config), folder / "multirun.yaml")
+    if grid.meter is not None:
+        jobs = grid.lines, grid.jobs
+        return train_within(grid.meter, sweeper.launcher, *jobs, grid.batch_size, folder)
+    returns: list[Sequence[JobReturn]] = []
+    for done in range(0, len(grid.lines), grid.batch_size):
+        batch = grid.lines[done : done + grid.batch_size]
+        returns.append(sweeper.launcher.launch(batch, initial_job_idx=done))
+        for result in returns[-1]:
+            _ = result.return_value  # raises the error of a failed job
+    return returns
 
 
 def _expand(overrides: list[Override]) -> list[list[str]]:
@@ -59,35 +88,45 @@ def _different(jobs: list[list[str]]) -> list[list[str]]:
     return list({_identity(job): job for job in reversed(jobs)}.values())[::-1]
 
 
-def check_jobs(sweeper: GridSweeper, arguments: Sequence[str]) -> None:
-    """Check all jobs of a grid, then start the sweep: a wrong value leaves nothing behind.
+def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
+    """Expand a grid, and check all of its jobs.
 
     Raises:
-        ConfigError: a value of a job is wrong.
+        ConfigError: a value of a job is wrong, or no job fits the budget.
         CompactHydraException: an override is wrong.
     """
     assert sweeper.hydra_context is not None and sweeper.config is not None  # since `setup`
     loader = sweeper.hydra_context.config_loader
-    params: Any = sweeper.params
-    params = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
-    values = parse_grid({"max_batch_size": sweeper.max_batch_size, "params": params})
+    values = _checked_values(sweeper)
     lines = [f"{key}={value}" for key, value in (values.params or {}).items()]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *arguments])
     composer = Composer(loader, sweeper.config)
     if isinstance(sweeper.launcher, PopulationLauncher):
         launcher_config(sweeper.launcher)
+        sweeper.launcher.composer = composer
     all_jobs = _expand(parsed)
     jobs = _different(all_jobs)
-    for job in jobs:
-        parse_job(composer.values(job))
-    if isinstance(sweeper.launcher, PopulationLauncher):
-        sweeper.launcher.composer = composer
+    checked = [parse_job(composer.values(job)) for job in jobs]
     if len(jobs) < len(all_jobs):
         repeated = len(all_jobs) - len(jobs)
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")
-    session = current_session()
-    if session is not None:
-        session.start_sweep(len(jobs))
+    meter = None
+    if values.budget is not None:
+        assert sweeper.launcher is not None
+        meter = open_meter(values.budget, sweeper.launcher, checked)
+    return Grid(jobs, checked, values.max_batch_size or len(jobs), meter)
+
+
+def _checked_values(sweeper: GridSweeper) -> GridConfig:
+    """The checked values of hydra.sweeper.
+
+    Raises:
+        ConfigError: one is wrong.
+    """
+    params: Any = sweeper.params
+    params = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
+    values = {"max_batch_size": sweeper.max_batch_size, "params": params}
+    return parse_grid({**values, "budget": sweeper.budget})
 
 
 def _identity(job: Sequence[str]) -> tuple[tuple[str, Any], ...]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-from hydra.core.override_parser.types import Override
 
 from pipeline.hydra_compat import BasicSweeper
 
@@ -13,37 +10,23 @@ from pipeline.hydra_compat import BasicSweeper
 class GridSweeper(BasicSweeper):
     """All combinations of the swept values."""
 
+    def __init__(
+        self, max_batch_size: int | None, budget: str | float | None, params: dict[str, str] | None
+    ) -> None:
+        """Store the values of conf/hydra/sweeper/grid.yaml."""
+        super().__init__(max_batch_size, params)
+        self.budget = budget
+
     def sweep(self, arguments: list[str]) -> Any:
         """Train all jobs; returns their JobReturns.
 
         Raises:
-            CompactHydraException: a value or an override is wrong, or a folder cannot be written.
+            CompactHydraException: a value or an override is wrong, a folder cannot be written, or a
+                job failed.
         """
-        from hydra_plugins.population._grid import (
-            check_jobs,
-            one_sentence,
-            redacted,
-            sweep_folder_errors,
-        )
+        from hydra_plugins.population._core import one_sentence
+        from hydra_plugins.population._grid import sweep
+        from hydra_plugins.population._jobs import sweep_folder_errors
 
         with sweep_folder_errors(), one_sentence():
-            check_jobs(self, arguments)
-            assert self.config is not None  # since `setup`
-            self.config = redacted(self.config)  # only to be saved; the launcher has its own
-            return super().sweep(arguments)
-
-    @staticmethod
-    def split_arguments(
-        overrides: list[Override], max_batch_size: int | None
-    ) -> list[list[list[str]]]:
-        """All different jobs, in batches.
-
-        Raises:
-            CompactHydraException: an interval is not a list of values.
-        """
-        from hydra_plugins.population._grid import split
-
-        return split(overrides, max_batch_size)
-
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Do nothing: `sweep` has composed and checked every job."""
+            return sweep(self, arguments)

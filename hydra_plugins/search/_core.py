@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from hydra_plugins.population._core import launcher_config, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
 from hydra_plugins.population.launcher import PopulationLauncher
+from hydra_plugins.search._ledger import Ledger
 from hydra_plugins.search._read import check_jobs, read_search
 from hydra_plugins.search._trials import TrialTrainer, jobs
 from pipeline.composed import redacted
@@ -44,6 +45,9 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     trials = Study(search, name, storage=None).next_trials(after=0)
     first = jobs(search, fixed, [trial.params for trial in trials])
     check_jobs(sweeper, search, fixed, trials[0].params)
+    ledger = None
+    if sweeper.budget is not None:
+        ledger = Ledger(sweeper, first)
     if isinstance(sweeper.launcher, PopulationLauncher):
         launcher_config(sweeper.launcher)
     if OmegaConf.select(config, "hydra.launcher.dry_run"):
@@ -59,8 +63,10 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     if session is not None:
         session.start_sweep(search.count * max(1, len(search.seeds)))
         session.note_search(bounds(search.space))
-    trainer = TrialTrainer(sweeper.launcher, study, fixed)
-    trainer.train()
+    trainer = TrialTrainer(sweeper.launcher, study, fixed, ledger)
+    num_trials = trainer.train()
+    if ledger is not None and num_trials is not None:
+        ledger.report_end(num_trials, search)
     best = study.best()
     if best is not None:
         found = {"name": "optuna", "best_evaluated_params": best[0]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from optuna.trial import FrozenTrial
 
+    from hydra_plugins.search._ledger import Ledger
+
 log = logging.getLogger("pipeline")
 
 
@@ -29,36 +32,52 @@ class TrialTrainer:
         returns: the JobReturns of each call of the launcher.
     """
 
-    def __init__(self, launcher: Launcher, study: Study, fixed: Sequence[str]) -> None:
+    def __init__(
+        self, launcher: Launcher, study: Study, fixed: Sequence[str], ledger: Ledger | None
+    ) -> None:
         """Prepare to train.
 
         Args:
             launcher: trains the jobs.
             study: chooses the trials.
             fixed: the overrides that all trials share.
+            ledger: of the budget; None: there is no limit.
         """
+        self._ledger = ledger
         self.returns: list[Sequence[JobReturn]] = []
         self._launcher, self._study, self._fixed = launcher, study, fixed
         self._size = max(1, len(study.search.seeds))  # jobs per trial
 
-    def train(self) -> None:
+    def train(self) -> int | None:
         """Train batch after batch, until the end or until all jobs of a batch fail.
+
+        Returns:
+            The number of trials that the budget has ended the search with; None: it has not.
 
         Raises:
             CompactHydraException: the store or the storage of the study cannot be reached.
         """
-        done = 0
+        done, search = 0, self._study.search
         while trials := self._study.next_trials(after=done):
             _log_state(self._study)
-            for batch in self._study.split(trials):
-                self._train_batch(batch, done)
+            for batch in self._study.split(trials, apart=self._ledger is not None):
+                lines = jobs(search, self._fixed, [trial.params for trial in batch])
+                if self._ledger is not None and not self._ledger.fits(batch, lines):
+                    return done
+                with self._ledger.measured(lines) if self._ledger else nullcontext():
+                    self._train_batch(batch, lines, done)
+                if self._ledger is not None:
+                    self._ledger.spend(self._study.trials()[done : done + len(batch)], lines)
                 done += len(batch)
-            jobs = self.returns[-1]
-            if len(jobs) > 1 and all(job.status != JobStatus.COMPLETED for job in jobs):
-                log.error("all %d jobs of a batch failed: the search stops", len(jobs))
-                return
+            ended = self.returns[-1]
+            if len(ended) > 1 and all(job.status != JobStatus.COMPLETED for job in ended):
+                log.error("all %d jobs of a batch failed: the search stops", len(ended))
+                break
+        return None
 
-    def _train_batch(self, batch: Sequence[FrozenTrial], first: int) -> None:
+    def _train_batch(
+        self, batch: Sequence[FrozenTrial], lines: Sequence[Sequence[str]], first: int
+    ) -> None:
         """Train trials, of which `first` is the index of the first one, and record the results."""
         rule = pruner = None
         search = self._study.search
@@ -67,7 +86,6 @@ class TrialTrainer:
             pruner = self._study.pruner(batch)
             rule = TrialRule(batch, first, self._size, search.pruning.epochs(), pruner)
             self._launcher.rule = rule
-        lines = jobs(search, self._fixed, [trial.params for trial in batch])
         results = self._launcher.launch(lines, initial_job_idx=first * self._size)
         self.returns.append(results)
         for i, trial in enumerate(batch):

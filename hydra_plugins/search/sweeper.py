@@ -29,13 +29,14 @@ class OptunaSweeper(Sweeper):
         seeds: list[int] | None,
         pruner: str | None,
         pruner_params: DictConfig | None,
+        budget: str | float | None,
         params: dict[str, str] | None,
     ) -> None:
         """Store the values of conf/hydra/sweeper/optuna.yaml."""
         self.sampler, self.seed = sampler, seed
         self.n_trials, self.batch_size = n_trials, batch_size
         self.study, self.storage = study, storage
-        self.seeds = seeds
+        self.seeds, self.budget = seeds, budget
         self.pruner, self.pruner_params = pruner, pruner_params
         self.params = params or {}
 

@@ -65,7 +65,7 @@ def describe(
         )
         yield f"halving: {_configurations(jobs)} configurations{steps and ', ' + steps}"
     yield f"cost: {2 * cost * share:.2e} FLOPs"
-    yield f"time: about {_duration(seconds * share)}, if no model diverges"
+    yield f"time: about {format_duration(seconds * share)}, if no model diverges"
 
 
 def _halved(
@@ -97,7 +97,9 @@ def _seconds(
     per_image = {job.hidden_size: 0.0 for job in jobs}
     with threadpool_limits(1, "blas"):
         for H in per_image:
-            per_image[H] = _time_image(next(job for job in jobs if job.hidden_size == H), data)
+            per_image[H] = seconds_per_image(
+                next(job for job in jobs if job.hidden_size == H), data
+            )
     images = len(data.y_train) + len(data.y_val) / 3  # without gradients: a third of the work
     total = 0.0
     for wave in waves:
@@ -110,7 +112,7 @@ def _seconds(
     return total
 
 
-def _time_image(job: Hyperparameters, data: Dataset) -> float:
+def seconds_per_image(job: Hyperparameters, data: Dataset) -> float:
     """Measure the seconds that one model needs for one training image."""
     times: list[float] = []
     start = time.perf_counter()
@@ -121,7 +123,7 @@ def _time_image(job: Hyperparameters, data: Dataset) -> float:
     return float(np.median(times))
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -63,6 +63,13 @@ class OptunaConfig:
             "{n_warmup_steps: 5}; null: its defaults"
         ),
     ]
+    budget: Annotated[
+        str | float | None,
+        Field(
+            description="a time such as 90s, 10min or 2h, or a number of multiply-adds: the search "
+            "ends before the first batch that does not fit; null: n_trials is the limit"
+        ),
+    ]
     params: Annotated[
         Mapping[str, Any] | None,
         Field(
@@ -79,6 +86,13 @@ class GridConfig:
 
     max_batch_size: Annotated[
         int | None, Field(ge=1, description="jobs per call of the launcher; null: all jobs")
+    ]
+    budget: Annotated[
+        str | float | None,
+        Field(
+            description="a time such as 90s, 10min or 2h, or a number of multiply-adds: the jobs "
+            "that fit are trained; null: all jobs"
+        ),
     ]
     params: Annotated[
         Mapping[str, Any] | None,

@@ -78,13 +78,16 @@ class Study:
             self._heartbeat()
             return self.trials()[after:]
 
-    def split(self, trials: Sequence[FrozenTrial]) -> list[list[FrozenTrial]]:
+    def split(
+        self, trials: Sequence[FrozenTrial], *, apart: bool = False
+    ) -> list[list[FrozenTrial]]:
         """Divide trials of `next_trials` into those of finished batches and those of the last one.
 
-        Without a pruner they stay together. With one, each group trains on its own: the trials of
-        an unfinished batch are compared with each other, and finished trials keep their outcomes.
+        With a pruner, each group trains on its own: the trials of an unfinished batch are compared
+        with each other, and finished trials keep their outcomes. Without one they stay together,
+        unless `apart` is true.
         """
-        if self.search.pruning is None:
+        if self.search.pruning is None and not apart:
             return [list(trials)]
         size, count = self.search.batch_size, len(trials)
         index = len(self.trials()) - count  # of the first one

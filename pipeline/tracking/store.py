@@ -134,6 +134,12 @@ class Store:
         self._set_tags(sweep.run_id, {"searched": json.dumps(intervals)})
         return replace(sweep, searched=intervals)
 
+    @translate_errors("log the number of jobs of the sweep")
+    def log_num_jobs(self, sweep: Sweep, num_jobs: int) -> Sweep:
+        """Change the number of jobs of a sweep that ends early on purpose; returns the sweep."""
+        self._set_tags(sweep.run_id, {"num_jobs": str(num_jobs)})
+        return replace(sweep, num_jobs=num_jobs)
+
     @translate_errors("log the cores of the sweep")
     def log_cores(self, sweep: Sweep, cores: int) -> None:
         """Record how many threads train the jobs of a sweep at the same time."""

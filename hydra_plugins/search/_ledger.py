@@ -1,0 +1,85 @@
+"""hydra.sweeper.budget of a search: what its trials have cost, and whether the next batch fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from hydra_plugins.population._budget import open_meter
+from hydra_plugins.population._compose import Composer
+from pipeline.config import Job, parse_job
+from pipeline.errors import ConfigError
+from pipeline.execution.budget import KEY
+from pipeline.search.sampling import Search
+from pipeline.session import current_session
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from hydra_plugins.search.sweeper import OptunaSweeper
+
+Lines = Sequence[Sequence[str]]  # the overrides of some jobs
+
+
+class Ledger:
+    """Compares the trials of a search with its budget, batch by batch.
+
+    With a number of multiply-adds, the search ends at the same trial on every machine, and after
+    any number of interruptions: a trial costs the epochs that it has trained, and trials of earlier
+    starts count, too. A time counts from the start of the command.
+    """
+
+    def __init__(self, sweeper: OptunaSweeper, first: Lines) -> None:
+        """Check that the first batch fits.
+
+        Args:
+            sweeper: with hydra.sweeper.budget.
+            first: the overrides of the jobs of the first batch.
+
+        Raises:
+            ConfigError: the budget is malformed, or the first batch does not fit.
+            DataError: the dataset cannot be loaded.
+        """
+        assert sweeper.budget is not None
+        self._composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
+        jobs = self._jobs(first)
+        self._meter = open_meter(sweeper.budget, sweeper.launcher, jobs)
+        if not self._meter.fits(jobs):
+            raise ConfigError(
+                f"the first batch of trials does not fit the {self._meter.budget}: raise {KEY}, or "
+                "lower hydra.sweeper.batch_size"
+            )
+
+    def fits(self, batch: Sequence[FrozenTrial], lines: Lines) -> bool:
+        """Whether a batch fits into the rest of the budget. Finished trials fit in any case."""
+        if all(trial.state.is_finished() for trial in batch):
+            return True
+        return self._meter.fits(self._jobs(lines))
+
+    def measured(self, lines: Lines) -> AbstractContextManager[None]:
+        """Measure the time of a batch, by which later estimates are corrected."""
+        return self._meter.measured(self._jobs(lines))
+
+    def spend(self, batch: Sequence[FrozenTrial], lines: Lines) -> None:
+        """Take the cost of trained trials from the budget."""
+        jobs = self._jobs(lines)
+        size = len(jobs) // len(batch)  # jobs per trial
+        for i, trial in enumerate(batch):
+            for job in jobs[i * size : (i + 1) * size]:
+                epochs = trial.last_step or job.hyperparameters.num_epochs
+                share = epochs / job.hyperparameters.num_epochs
+                self._meter.spend(share * self._meter.price(job))
+
+    def report_end(self, num_trials: int, search: Search) -> None:
+        """State how many trials the budget leaves out. The sweep is complete without them."""
+        session = current_session()
+        if session is not None:
+            session.end_early(num_trials * max(1, len(search.seeds)))
+        print(
+            f"the search ends after {num_trials} of {search.count} trials: the next batch does not "
+            f"fit the {self._meter.budget}"
+        )
+
+    def _jobs(self, lines: Lines) -> list[Job]:
+        return [parse_job(self._composer.values(line)) for line in lines]
