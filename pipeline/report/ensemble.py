@@ -105,14 +105,6 @@ def _comparison(ensemble: Ensemble, best: Best, D: int, C: int) -> Table:
     return Table("ensemble", header, rows, [])
 
 
-def ensemble_size(ensemble: Ensemble) -> str:
-    """The size and the cost of an ensemble in words."""
-    return (
-        f"{_models(ensemble)}, {ensemble.parameters:,} parameters, {ensemble.multiply_adds:,} "
-        "multiply-adds per prediction"
-    )
-
-
 def _models(ensemble: Ensemble) -> str:
     count = len(ensemble.members)
     return f"{count} {'model' if count == 1 else 'models'}"

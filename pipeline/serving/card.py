@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.analysis.ensemble import Ensemble
 from pipeline.analysis.intervals import wilson
 from pipeline.config import Job
 from pipeline.data.preprocessing import SCALINGS
 from pipeline.data.raw import RawDataset
 from pipeline.data.whitening import describe
 from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
-from pipeline.report.formatting import percent, show
+from pipeline.report.formatting import percent, points, show
 
 
 def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
@@ -39,12 +40,67 @@ def card(run: pd.Series[Any], job: Job, raw: RawDataset) -> str:
             f"- Hyperparameters: λ={show(values.l2_reg)}, lr={show(values.learning_rate)}, decay "
             f"{show(values.learning_rate_decay)}, batch {values.batch_size}, best epoch "
             f"{run['best_epoch']} of {values.num_epochs}, seed {values.seed}, {values.dtype}.",
-            f"- Input: {_input_of(raw)}. Output: `class` and `probabilities`, in the order "
-            f"{', '.join(raw.classes)}.",
-            "- Limits: the model assigns one of these classes to any input. Its probabilities are "
-            "not calibrated. Inputs that differ from the training data (for images: in size, "
-            "position or brightness) are often classified wrongly.",
+            *_use(raw),
         ]
+    )
+
+
+def ensemble_card(
+    ensemble: Ensemble, sweep: str, chosen: pd.Series[Any], job: Job, raw: RawDataset
+) -> str:
+    """The model card of an ensemble, in Markdown.
+
+    Args:
+        ensemble: of a sweep.
+        sweep: the ID of the sweep.
+        chosen: the row of the best single model.
+        job: its configuration.
+        raw: the dataset of the sweep.
+    """
+    test = "not measured"
+    if ensemble.test is not None:
+        low, high = percent(ensemble.test.low), percent(ensemble.test.high)
+        test = f"{percent(ensemble.test.accuracy)} (95 % interval {low} to {high})"
+    members = [
+        f"  - {percent(each.share)}: {each.name} (run `{each.run_id}`)" for each in ensemble.members
+    ]
+    return "\n".join(
+        [
+            f"**Ensemble of two-layer networks for {job.data.name}**: the mean of the "
+            f"probabilities of {size_of(ensemble)}. Selected from the models of sweep {sweep} by "
+            "greedy ensemble selection (Caruana et al., 2004).",
+            "",
+            f"- Data: {chosen['num_train']:,} training and {chosen['num_val']:,} validation rows, "
+            f"digest `{chosen['dataset_digest']}`; {_preprocessing_of(raw)}.",
+            f"- Accuracy: {percent(ensemble.oob_acc)} of the validation rows out of bag (95 % "
+            f"interval {percent(ensemble.oob_low)} to {percent(ensemble.oob_high)}), "
+            f"{points(ensemble.gain)} points against the best single model ("
+            f"{points(ensemble.gain_low)} to {points(ensemble.gain_high)}); "
+            f"{percent(ensemble.val_acc)} of all validation rows, which also selected the members; "
+            f"test rows: {test}.",
+            "- Members and their shares:",
+            *members,
+            *_use(raw),
+        ]
+    )
+
+
+def size_of(ensemble: Ensemble) -> str:
+    """The size and the cost of an ensemble in words."""
+    return (
+        f"{len(ensemble.members)} models with {ensemble.parameters:,} parameters and "
+        f"{ensemble.multiply_adds:,} multiply-adds per prediction"
+    )
+
+
+def _use(raw: RawDataset) -> tuple[str, str]:
+    """The input, the output and the limits of a model."""
+    return (
+        f"- Input: {_input_of(raw)}. Output: `class` and `probabilities`, in the order "
+        f"{', '.join(raw.classes)}.",
+        "- Limits: the model assigns one of these classes to any input. Its probabilities are "
+        "not calibrated. Inputs that differ from the training data (for images: in size, "
+        "position or brightness) are often classified wrongly.",
     )
 
 

@@ -19,7 +19,10 @@ MISSING = "missing"  # the category of a text that is missing
 
 
 class TwoLayerNet(PythonModel):
-    """S = max(0, X W1 + b1) W2 + b2, the class of the highest score, and softmax(S)."""
+    """S = max(0, X W1 + b1) W2 + b2, the class of the highest score, and softmax(S).
+
+    An ensemble has several networks. Its probabilities are the weighted mean of theirs.
+    """
 
     def load_context(self, context: Any) -> None:
         """Read the weights, the preprocessing and the names of the classes."""
@@ -27,8 +30,14 @@ class TwoLayerNet(PythonModel):
             self.use({key: file[key] for key in file.files})
 
     def use(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Use these weights, preprocessing and names of classes."""
+        """Use these weights, preprocessing and names of classes.
+
+        An ensemble of K networks has `shares` (K,), and their weights as W1_0, …, W1_1, ….
+        """
         self.arrays = arrays
+        suffixes = [f"_{k}" for k in range(len(arrays["shares"]))] if "shares" in arrays else [""]
+        names = ("W1", "b1", "W2", "b2")
+        self.networks = [[arrays[f"{name}{suffix}"] for name in names] for suffix in suffixes]
         self.columns = json.loads(str(arrays["columns"])) if "columns" in arrays else None
 
     # The signature of the model describes the input. MLflow warns about a missing type hint here,
@@ -57,22 +66,31 @@ class TwoLayerNet(PythonModel):
 
     def classify(self, rows: np.ndarray) -> dict[str, Any]:
         """Classify rows of raw numbers (n, D); returns the values of `predict`."""
-        a = self.arrays
-        X = self._scale(rows)
-        S = np.maximum(X @ a["W1"] + a["b1"], 0) @ a["W2"] + a["b2"]
-        odds = np.exp((S - S.max(axis=1, keepdims=True)).astype(np.float64))
-        return {
-            "class": a["classes"][S.argmax(axis=1)],
-            "probabilities": odds / odds.sum(axis=1, keepdims=True),
-        }
+        classes = self.arrays["classes"]
+        if "shares" not in self.arrays:
+            S, probabilities = self._network(rows, *self.networks[0])
+            return {"class": classes[S.argmax(axis=1)], "probabilities": probabilities}
+        mean = np.zeros((len(rows), len(classes)))
+        for share, weights in zip(self.arrays["shares"], self.networks, strict=True):
+            mean += share * self._network(rows, *weights)[1]
+        return {"class": classes[mean.argmax(axis=1)], "probabilities": mean}
 
-    def _scale(self, rows: np.ndarray) -> np.ndarray:
+    def _network(
+        self, rows: np.ndarray, W1: np.ndarray, b1: np.ndarray, W2: np.ndarray, b2: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores S and softmax(S) of one network, (n, C) each."""
+        X = self._scale(rows, W1.dtype)
+        S = np.maximum(X @ W1 + b1, 0) @ W2 + b2
+        odds = np.exp((S - S.max(axis=1, keepdims=True)).astype(np.float64))
+        return S, odds / odds.sum(axis=1, keepdims=True)
+
+    def _scale(self, rows: np.ndarray, dtype: Any) -> np.ndarray:
         """Return X (n, D), computed as for training (`pipeline.data.dataset.Scaler`)."""
-        a, dtype = self.arrays, self.arrays["W1"].dtype
+        a = self.arrays
         if "largest" in a:
             X: np.ndarray = rows.astype(dtype)
-            X /= a["largest"]
-            X -= a["mean"]
+            X /= a["largest"].astype(dtype)
+            X -= a["mean"].astype(dtype)
             return X
         X = (rows.astype(np.float64) - a["mean"]) / a["scale"]
         return X.astype(dtype)

@@ -1,4 +1,4 @@
-"""Registers the best model of a sweep as the champion: python -m pipeline.promote.
+"""Registers the best model of a sweep as the champion.
 
 The new model replaces the current champion of the registered model only if it is significantly
 better.
@@ -6,9 +6,6 @@ better.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,12 +18,10 @@ from pipeline.data.kinds import read_raw
 from pipeline.data.preprocessing import digest, digest_of_test
 from pipeline.data.raw import RawDataset
 from pipeline.errors import PipelineError
-from pipeline.paths import default_tracking_uri
 from pipeline.report.formatting import percent
 from pipeline.serving.card import card
 from pipeline.serving.package import check_accuracy, example_of, model_arrays
 from pipeline.serving.trust import check_code
-from pipeline.streams import make_robust
 from pipeline.tracking import queries
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
@@ -97,6 +92,11 @@ def check_data(run: pd.Series[Any], raw: RawDataset, job: Job) -> None:
         )
 
 
+def describe_champion(champion: Champion) -> str:
+    """The version of the current champion in words."""
+    return f"version {champion.version} of {champion.name}, the current {ALIAS}"
+
+
 def check_better(
     store: Store, run: pd.Series[Any], candidates: pd.DataFrame | None, champion: Champion
 ) -> None:
@@ -108,7 +108,7 @@ def check_better(
         AnalysisError: the two models cannot be compared, or the new one is not significantly
             better.
     """
-    label = f"version {champion.version} of {champion.name}, the current {ALIAS}"
+    label = describe_champion(champion)
     try:
         old = tabulate(queries.single_run(store, champion.run_id)).iloc[0]
         others = run.to_frame().T if candidates is None else candidates
@@ -132,37 +132,6 @@ def check_better(
             f"point needs about {found.images_for_one_point:,} validation rows): add --force to "
             "replace it anyway"
         )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Promote a model; exit with 1 and one sentence if that is impossible."""
-    make_robust()
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.promote",
-        description="Register the chosen model of a sweep as the champion.",
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--sweep", metavar="ID", help="promote the best run of this sweep (default: the latest)"
-    )
-    which.add_argument("--run", metavar="ID", help="promote this run, not the best of a sweep")
-    parser.add_argument("--name", help="of the registered model (default: the name of the dataset)")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="replace the champion in any case",
-    )
-    parser.add_argument("--tracking-uri", metavar="URI", default=default_tracking_uri())
-    options = parser.parse_args(arguments)
-    try:
-        store = Store.open_existing(options.tracking_uri)
-        run, candidates = find(store, options.run, options.sweep)
-        champion = promote(store, run, options.name, force=options.force, candidates=candidates)
-    except PipelineError as error:
-        sys.exit(str(error))
-    address = f"models:/{champion.name}@{ALIAS}"
-    print(f"{champion.name} version {champion.version} is the {ALIAS}: {run['name']}")
-    print(f'Load it with mlflow.pyfunc.load_model("{address}"), or serve it with pipeline-serve')
 
 
 def find(

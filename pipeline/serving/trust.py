@@ -21,6 +21,7 @@ EARLIER = (  # SHA-256 of champion.py in earlier versions of this project
     "92c0730c2156d34294eb81b25a1d8143733e5b3603b765b4c78bce3d7163998f",
     "9b7ee206a391d25c81199343dfdc8c79b984b77ba7c9344d98edd428821ef4a4",
     "82c08deb56967c06c43abe3eabca4b04b51b53dc9f766e687040c813a3da7ffa",
+    "bb8c5e9cf4fe91ca68c2b010f6d77e21b47ac1e2a3c8bccc27ad74bf61308098",
 )
 LOADER = "mlflow.pyfunc.loaders.code_model"
 MAX_CODE_BYTES = 1 << 20

@@ -21,8 +21,9 @@ from pipeline.data.kinds import read_raw
 from pipeline.data.load import load_test
 from pipeline.errors import PipelineError
 from pipeline.nn.model import predict
+from pipeline.serving.command import main
 from pipeline.serving.package import model_arrays
-from pipeline.serving.promotion import check_data, find, main, promote
+from pipeline.serving.promotion import check_data, find, promote
 from pipeline.tracking import queries
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import Store
