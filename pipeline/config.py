@@ -162,6 +162,18 @@ class LauncherConfig:
         str | None,
         Field(description="address of the Dask scheduler for backend=dask: tcp://HOST:PORT"),
     ]
+    max_failures: Annotated[
+        int | None,
+        Field(ge=1, description="failed jobs that end the sweep; null: it trains all other jobs"),
+    ]
+    retries: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="further attempts of a job after a failure of the machine: a dead worker, "
+            "a lack of memory, an I/O error",
+        ),
+    ]
     dry_run: Annotated[
         bool, Field(description="whether to print the plan of the sweep and train nothing")
     ]

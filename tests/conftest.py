@@ -15,10 +15,11 @@ import pytest
 from pipeline.config import DataConfig, Halving
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
+from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.halving import SuccessiveHalving
 from pipeline.execution.job import JobRun
 from pipeline.execution.local import LocalBackend
-from pipeline.execution.run import train_jobs
+from pipeline.execution.run import NO_POLICY, train_jobs
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
@@ -94,10 +95,11 @@ def train(
     cores: int = 1,
     memory: int | None = None,
     halving: Halving | None = None,
+    policy: FailurePolicy = NO_POLICY,
 ) -> list[JobRun]:
     with LocalBackend(cores, memory) as backend:
         rule = None if halving is None else SuccessiveHalving(halving)
-        return train_jobs(specs, context, backend, rule)
+        return train_jobs(specs, context, backend, rule, policy)
 
 
 def statuses(place: RunContext) -> dict[str, str]:

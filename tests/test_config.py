@@ -34,6 +34,8 @@ LAUNCHER: dict[str, Any] = {
     "halving": {"factor": None, "min_epochs": 1},
     "backend": "joblib",
     "scheduler": None,
+    "max_failures": None,
+    "retries": 0,
     "dry_run": False,
 }
 OPTUNA: dict[str, Any] = {

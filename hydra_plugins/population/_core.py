@@ -18,10 +18,12 @@ from pipeline.composed import plain_values, tracking_config
 from pipeline.config import LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
+from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.halving import SuccessiveHalving
 from pipeline.execution.run import dry_run, train_jobs
 from pipeline.execution.stopping import StoppingRule
 from pipeline.hydra_compat import job_config, set_job_config
+from pipeline.outcomes import Outcome
 from pipeline.session import run_context
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def launch(
         with backend:
             opener = JobOpener(composer, launcher.hydra_context, launcher.task_function)
             numbered = list(enumerate(job_overrides, initial_job_idx))
-            return _train(launcher, opener, numbered, backend, _rule(launcher, values))
+            return _train(launcher, opener, numbered, backend, values)
 
 
 def _train(
@@ -60,7 +62,7 @@ def _train(
     opener: JobOpener,
     numbered: Sequence[tuple[int, Sequence[str]]],
     backend: Backend,
-    rule: StoppingRule | None,
+    values: LauncherConfig,
 ) -> list[JobReturn]:
     # The workers start in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
@@ -75,7 +77,10 @@ def _train(
         # the one holds the loader's lock and waits for Python's, the other does the opposite.
         ahead.shutdown()
     where = run_context(launcher.config, launcher.config.hydra)
-    runs = train_jobs([spec for spec, _ in jobs], where, backend, rule)
+    policy = FailurePolicy(values.max_failures, values.retries, launcher.num_failures)
+    rule = _rule(launcher, values)
+    runs = train_jobs([spec for spec, _ in jobs], where, backend, rule, policy)
+    launcher.num_failures += sum(run.outcome is Outcome.FAILED for run in runs)
     for (_, job_return), run in zip(jobs, runs, strict=True):
         opener.close(job_return, run)
     return [job_return for _, job_return in jobs]

@@ -29,6 +29,8 @@ class PopulationLauncher(Launcher):
         halving: DictConfig | None,
         backend: str,
         scheduler: str | None,
+        max_failures: int | None,
+        retries: int,
         dry_run: bool,
     ) -> None:
         """Store the values of conf/hydra/launcher/population.yaml."""
@@ -37,7 +39,9 @@ class PopulationLauncher(Launcher):
         self.shards = shards
         self.max_memory = max_memory
         self.halving = halving
+        self.max_failures, self.retries = max_failures, retries
         self.dry_run = dry_run
+        self.num_failures = 0  # in the earlier batches of the sweep
         self.composer: Composer | None = None  # of the sweeper, which has checked the jobs
         self.rule: StoppingRule | None = None  # of a sweeper that stops jobs early
 

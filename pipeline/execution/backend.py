@@ -90,6 +90,7 @@ class JobFailed:
     job: int
     error: Exception
     trace: str = ""
+    is_transient: bool = False  # as in `Failure`
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 from pipeline import shutdown
 from pipeline.data.dataset import Dataset
@@ -25,6 +26,8 @@ from pipeline.execution.stopping import StoppingRule
 from pipeline.outcomes import Outcome
 from pipeline.selection import describe_score, direction
 
+log = logging.getLogger("pipeline")
+
 
 class JobGroup:
     """Trains jobs that share a dataset and a dtype on a backend, and records its events."""
@@ -37,6 +40,8 @@ class JobGroup:
         checkpoints: Checkpoints,
         context: RunContext,
         rule: StoppingRule | None,
+        retries: int,
+        check: Callable[[], None],
     ) -> None:
         """Prepare to train.
 
@@ -47,9 +52,14 @@ class JobGroup:
             checkpoints: the folder of the checkpoints.
             context: the place of the runs in MLflow.
             rule: stops jobs early; None: all train to their end.
+            retries: further attempts of a job after a transient failure.
+            check: raises a PipelineError if too many jobs have failed.
         """
         self._runs, self._candidates, self._data = runs, list(candidates), data
         self._checkpoints, self._context, self._rule = checkpoints, context, rule
+        self._check = check
+        self._retries_left = dict.fromkeys(runs, retries)
+        self._postponed: list[JobRun] = []  # jobs that get another attempt
         self._by_number = {run.spec.number: run for run in runs}
         self._images = len(data.y_train)
         epochs = sum(run.hyperparameters.num_epochs for run in runs)
@@ -60,7 +70,7 @@ class JobGroup:
         """Train each job to its end, or to the rung where it is halted.
 
         Raises:
-            PipelineError: no machine can train the jobs.
+            PipelineError: no machine can train the jobs, or too many have failed.
         """
         try:
             for rung in self._rungs():
@@ -82,8 +92,14 @@ class JobGroup:
         active = [
             run for run in self._runs if not run.outcome and not run.has_cached_result_at(rung)
         ]
-        if not active:
-            return
+        while active:
+            self._postponed = []
+            self._train_once(active, rung, backend, flusher)
+            active = self._postponed
+
+    def _train_once(
+        self, active: Sequence[JobRun], rung: int | None, backend: Backend, flusher: Flusher
+    ) -> None:
         planned = [
             PlannedJob(
                 run.spec.number,
@@ -101,6 +117,7 @@ class JobGroup:
             for events in training:
                 self._apply(events, flusher)
                 shutdown.check()
+                self._check()
                 flusher.tick()
         except BaseException:
             self._apply(training.stop(), flusher)
@@ -117,7 +134,12 @@ class JobGroup:
                     if not run.record_epoch(epoch, row, outcome):
                         continue
                     epochs += 1
-                case JobFailed(_, error, trace):
+                case JobFailed(_, error, trace, is_transient):
+                    if is_transient and self._retries_left[run]:
+                        self._retries_left[run] -= 1
+                        self._postponed.append(run)
+                        log.warning("job %d is retried: %s", event.job, error)
+                        continue
                     run.fail(error, trace)
                 case JobLogged(_, result):
                     run.apply_remote_result(result)

@@ -25,6 +25,7 @@ from pipeline.execution.backend import (
     Plan,
     Resources,
 )
+from pipeline.execution.failure import Failure
 from pipeline.execution.plan import ShardPlan, plan_waves
 from pipeline.execution.scratch import scratch_folder
 from pipeline.execution.shared_metrics import SharedMetrics
@@ -117,7 +118,7 @@ class LocalTrainer:
         memory = resources.memory_for_weights(plan.data)
         self._waves = plan_waves(self._jobs, D, C, self._cores, memory)
         self._started: deque[int] = deque()  # indices of jobs whose wave has started
-        self._failures: dict[int, str] = {}
+        self._failures: dict[int, Failure] = {}
         self._epochs = {i: job.epochs_done for i, job in enumerate(plan.jobs)}
         self._ended: set[int] = set()
         self._metrics: SharedMetrics | None = None
@@ -173,7 +174,7 @@ class LocalTrainer:
                     plan.until,
                 )
             except Exception as error:  # a worker has died, and its pool with it
-                self._failures |= dict.fromkeys(members, f"{error}")
+                self._failures |= dict.fromkeys(members, Failure(f"{error}", is_transient=True))
 
     def _poll(self) -> list[Event]:
         """Read the epochs that the workers have published since the last call."""
@@ -202,8 +203,9 @@ class LocalTrainer:
         for i, job in enumerate(self._plan.jobs):
             if i in self._ended or (until is not None and self._epochs[i] >= until):
                 continue
-            trace = self._failures.get(i, "training ended without a result")
-            yield JobFailed(job.number, RuntimeError(trace.strip().splitlines()[-1]), trace)
+            failure = self._failures.get(i, Failure("training ended without a result"))
+            reason = RuntimeError(failure.trace.strip().splitlines()[-1])
+            yield JobFailed(job.number, reason, failure.trace, failure.is_transient)
 
 
 def _members(wave: Sequence[ShardPlan]) -> list[int]:

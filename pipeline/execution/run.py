@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from pipeline.config import Halving, Job, check_batch_size
 from pipeline.data.dataset import Dataset
@@ -14,6 +15,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.backend import Backend, Resources
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.dry_run import describe
+from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.flusher import Flusher
 from pipeline.execution.group import JobGroup
 from pipeline.execution.job import JobRun
@@ -22,7 +24,10 @@ from pipeline.execution.reuse import finish_duplicates, partition
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.execution.stopping import StoppingRule
 from pipeline.hyperparameters import Hyperparameters
+from pipeline.outcomes import Outcome
 from pipeline.paths import checkpoints_dir
+
+NO_POLICY = FailurePolicy()
 
 
 def train_jobs(
@@ -30,31 +35,35 @@ def train_jobs(
     context: RunContext,
     backend: Backend,
     rule: StoppingRule | None = None,
+    policy: FailurePolicy = NO_POLICY,
 ) -> list[JobRun]:
-    """Train jobs, as many together as possible. A job that fails does not stop the others.
+    """Train jobs, as many together as possible.
 
-    A job that an earlier run has finished is not trained again. A job that was interrupted resumes
-    from its checkpoint.
+    A job that fails does not stop the others, unless `policy` says so. A job that an earlier run
+    has finished is not trained again. A job that was interrupted resumes from its checkpoint.
 
     Args:
         specs: the jobs.
         context: the place of their runs in MLflow.
         backend: trains the jobs.
         rule: stops jobs early; None: all train to their end.
+        policy: when to retry a job, and after how many failures to stop.
 
     Returns:
         The jobs in their order, each finished, halted, diverged or failed. A job whose result
         could not be sent to MLflow has the reason as its error, and keeps its checkpoint.
 
     Raises:
-        PipelineError: no machine can train the jobs.
+        PipelineError: no machine can train the jobs, or too many have failed.
     """
     runs = [JobRun(spec, context) for spec in specs]
     flusher = Flusher(runs, context)
+    check = partial(_check_failures, runs, policy)
     try:
         duplicates: list[tuple[JobRun, JobRun]] = []
         for group in _groups(runs):
-            duplicates += _train_group(group, context, backend, flusher, rule)
+            duplicates += _train_group(group, context, backend, flusher, rule, policy, check)
+            check()
         flusher.finish()
         finish_duplicates(duplicates, context)
     except BaseException:
@@ -98,6 +107,8 @@ def _train_group(
     backend: Backend,
     flusher: Flusher,
     rule: StoppingRule | None,
+    policy: FailurePolicy,
+    check: Callable[[], None],
 ) -> list[tuple[JobRun, JobRun]]:
     """Train jobs on the same dataset; return pairs of a duplicate and the job that is trained."""
     assert runs[0].job is not None
@@ -119,9 +130,28 @@ def _train_group(
     if parts.unfinished and context.sweep is not None and not context.shard:
         with suppress(PipelineError):  # the report then lacks the core-hours
             context.store.log_cores(context.sweep, backend.resources.cores)
-    group = JobGroup(parts.unfinished, parts.candidates, data, checkpoints, context, rule)
+    jobs = parts.unfinished, parts.candidates, data, checkpoints, context
+    group = JobGroup(*jobs, rule, policy.retries, check)
     group.train(backend, flusher)
     return parts.duplicates
+
+
+def _check_failures(runs: Sequence[JobRun], policy: FailurePolicy) -> None:
+    """End the sweep if too many of its jobs have failed.
+
+    Raises:
+        PipelineError: `max_failures` is reached.
+    """
+    failed = [run for run in runs if run.outcome is Outcome.FAILED]
+    count = policy.earlier + len(failed)
+    if policy.max_failures is None or not failed or count < policy.max_failures:
+        return
+    first = failed[0]
+    raise PipelineError(
+        f"the sweep stops because hydra.launcher.max_failures={policy.max_failures} and {count} of "
+        f"its jobs failed (job {first.spec.number}: {first.error}): fix the reason, then rerun the "
+        "same command"
+    )
 
 
 def _load(runs: Sequence[JobRun]) -> Dataset | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoint_file import Model
 from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.failure import Failure
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Checkpoint, EpochEnd, Snapshot
@@ -20,7 +20,7 @@ class ShardTrainer:
     """Trains models that share every mini-batch.
 
     Attributes:
-        failures: the traceback or the reason of each job that failed, by its index.
+        failures: of the jobs that failed, by their index.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ShardTrainer:
             until: the epoch after which training pauses, with each model in its checkpoint.
             threads: the threads that share each training step.
         """
-        self.failures: dict[int, str] = {}
+        self.failures: dict[int, Failure] = {}
         self._jobs, self._checkpoint_names, self._data = jobs, checkpoint_names, data
         self._checkpoints, self._metrics, self._until = checkpoints, metrics, until
         self._threads = threads
@@ -83,10 +83,10 @@ class ShardTrainer:
             stopped, due = self._metrics.stopped, self._checkpoint_is_due
             for event in train(jobs, self._data, saved, stopped, due, self._until, self._threads):
                 self._handle(indices[event.model], event)
-        except Exception:
+        except Exception as error:
             left = [i for i in indices if i not in self._ended]
             if len(left) == 1:
-                self.failures[left[0]] = traceback.format_exc()
+                self.failures[left[0]] = Failure.from_exception(error)
                 return
             del saved, group  # the error may be a lack of memory
             for half in (left[::2], left[1::2]):
@@ -119,14 +119,14 @@ class ShardTrainer:
         except OSError as error:  # the previous checkpoint still exists
             self._metrics.set_error(error)
 
-    def _save_results(self) -> dict[int, str]:
-        """Save and publish results; return the reason for each that cannot be saved."""
+    def _save_results(self) -> dict[int, Failure]:
+        """Save and publish results; return the failure of each that cannot be saved."""
         problems = {}
         for i, result in list(self._unsaved.items()):
             try:
                 self._checkpoints.write(self._checkpoint_names[i], result)
             except OSError as error:
-                problems[i] = f"its result cannot be saved: {error}"
+                problems[i] = Failure(f"its result cannot be saved: {error}", is_transient=True)
                 continue
             self._publish(i, result)
             del self._unsaved[i]

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from pipeline import shutdown
 from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.failure import Failure
 from pipeline.execution.plan import ShardPlan
 from pipeline.execution.shard_trainer import ShardTrainer
 from pipeline.execution.shared_metrics import SharedMetrics
@@ -52,7 +53,7 @@ def train_wave(
     metrics: SharedMetrics,
     cores: int,
     until: int | None = None,
-) -> dict[int, str]:
+) -> dict[int, Failure]:
     """Train shards side by side, each in a process with the threads of its plan. BLAS uses one.
 
     A single shard is trained in the calling thread. A model resumes from its checkpoint if there
@@ -69,7 +70,7 @@ def train_wave(
         until: the epoch after which training pauses; None: train to the end.
 
     Returns:
-        The traceback or the reason of each job that failed, by its index.
+        The failure of each job that failed, by its index.
     """
     threads = shards[0].threads
     data = replace(data, scaler=replace(data.scaler, whitening=None))  # a large matrix
@@ -86,7 +87,7 @@ def train_wave(
             )
             for shard in shards
         )
-    return {i: reason for reasons in failures for i, reason in reasons.items()}
+    return {i: failure for each in failures for i, failure in each.items()}
 
 
 def start_workers(count: int) -> None:
@@ -120,7 +121,7 @@ def _train_shard(
     metrics: SharedMetrics,
     until: int | None,
     threads: int,
-) -> dict[int, str]:
+) -> dict[int, Failure]:
     with threadpool_limits(1, "blas"), _training:
         trainer = ShardTrainer(jobs, checkpoint_names, data, checkpoints, metrics, until, threads)
         trainer.train(list(jobs))

@@ -37,6 +37,8 @@ LAUNCHER = {
     "halving": {"factor": None, "min_epochs": 1},
     "backend": "joblib",
     "scheduler": None,
+    "max_failures": None,
+    "retries": 0,
     "dry_run": False,
 }
 DASK = {"backend": "dask", "scheduler": "tcp://h:1"}

@@ -113,7 +113,8 @@ def test_only_the_model_that_raises_fails(
     (wave,) = plan_waves(jobs, 64, 10, cores=1, memory=PLENTY)
     failed = train_wave(wave, jobs, NAMES, digits, checkpoints, metrics, cores=1)
     assert list(failed) == [2]
-    assert "MemoryError: this one is too large" in failed[2]
+    assert "MemoryError: this one is too large" in failed[2].trace
+    assert failed[2].is_transient
     outcomes = {i: [outcome for _, outcome in metrics.read(i, 0)] for i in range(5)}
     finished = [None, None, "finished"]
     assert outcomes == {0: finished, 1: finished, 2: [], 3: finished, 4: finished}
@@ -131,7 +132,7 @@ def test_a_result_that_cannot_be_saved_fails_only_its_job(
     (wave,) = plan_waves(jobs, 64, 10, cores=1, memory=PLENTY)
     failed = train_wave(wave, jobs, names, digits, checkpoints, metrics, cores=1)
     assert list(failed) == [0]
-    assert "its result cannot be saved" in failed[0]
+    assert "its result cannot be saved" in failed[0].trace
     assert [outcome for _, outcome in metrics.read(1, 0)] == [None, None, "finished"]
 
 
