@@ -48,7 +48,7 @@ def test_heatmap_shows_the_best_mean_over_seeds_of_each_cell() -> None:
             job("finished", 1.0, learning_rate=0.1, batch_size=100, seed=0, l2_reg=1e-4),
             job("failed", None, learning_rate=7, batch_size=100, seed=0, l2_reg=9, num_val=None),
         ]
-    ).fillna({"num_val": 100})
+    ).assign(num_val=100.0)
     jobs.loc[6, "num_val"] = None
     heatmap = make_heatmap(jobs, ["learning_rate", "l2_reg"], chosen=5)
     assert heatmap is not None

@@ -197,7 +197,7 @@ def test_unsuitable_csv_files_are_refused_in_one_sentence(
         (b"\x1f\x8bgz", "compressed: unpack it"),
         (b"PAR1 but no more", "cannot be read as a table"),
         ("x,class\nü,a\n".encode("latin-1"), "cannot be read as a table ('utf-8' codec can't"),
-        (b"\0\1\2\3" * 100, "has no rows"),
+        (b"\0\1\2\3" * 100, "not a text file"),
     ],
 )
 def test_files_of_other_formats_are_refused(tmp_path: Path, content: bytes, problem: str) -> None:

@@ -95,12 +95,15 @@ def read_frame(path: Path, separator: str) -> pd.DataFrame:
         DataError: the file is damaged, of another format, or has no proper header.
     """
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(4096)
     for magic, remedy in FORMATS.items():
         if start.startswith(magic):
             raise DataError(f"{path} is {remedy}")
+    is_parquet = start.startswith(b"PAR1")
+    if b"\0" in start and not is_parquet:
+        raise DataError(f"{path} is not a text file: save the table as CSV in UTF-8 or as Parquet")
     try:
-        frame = _read_parquet(path) if start == b"PAR1" else _read_csv(path, separator)
+        frame = _read_parquet(path) if is_parquet else _read_csv(path, separator)
     except DataError:
         raise
     except Exception as error:  # pandas and pyarrow raise many types for damaged files
