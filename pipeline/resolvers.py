@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from pipeline.expression import Expression
 from pipeline.paths import CONF, default_tracking_uri, outputs_dir
 from pipeline.uris import sqlite_uri
 
@@ -33,6 +36,12 @@ def _database(name: str) -> str:
     return sqlite_uri(outputs_dir() / name)
 
 
+def _calc(text: str, *, _root_: DictConfig) -> Any:
+    """A value that is computed from other values, as ${calc:20000 // hidden_size}."""
+    return Expression(text, "calc").evaluate(cast(Mapping[str, Any], _root_))
+
+
+OmegaConf.register_new_resolver("calc", _calc, replace=True)
 OmegaConf.register_new_resolver("explained", _explained, replace=True)
 OmegaConf.register_new_resolver("file_stem", _file_stem, replace=True)
 OmegaConf.register_new_resolver("outputs", _outputs, replace=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -28,6 +27,7 @@ from omegaconf import DictConfig
 import pipeline.resolvers  # noqa: F401 (registers the interpolations of conf/)
 from pipeline import shutdown
 from pipeline.checks import check_swept_keys, swept_hyperparameters
+from pipeline.command_line import translated
 from pipeline.composed import redact_saved, tracking_config
 from pipeline.errors import PipelineError
 from pipeline.paths import outputs_dir
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from pipeline.tracking.store import Store
     from pipeline.tracking.system_metrics import SystemMetrics
 
-SEEDS = re.compile(r"^(hydra\.sweeper\.seeds=)(\d+(?:,\d+)*)$")
-NO_EXPERIMENT = ("experiment=null", "experiment=")
 SWEEP_VARIABLE = "PIPELINE_SWEEP"  # tells the ID of the sweep to workers of Hydra's launchers
 
 _current: Session | None = None
@@ -87,10 +85,7 @@ class Session:
             if word.startswith("="):  # Hydra answers this with a traceback
                 print(f"{word!r} sets a value without a name: write name{word}", file=sys.stderr)
                 return 1
-        # null is the default. Hydra accepts it in a defaults list, and not on the command line.
-        sys.argv[1:] = [word for word in sys.argv[1:] if word not in NO_EXPERIMENT]
-        # To Hydra, a list without brackets is a sweep, which its own values do not allow.
-        sys.argv[1:] = [SEEDS.sub(r"\1[\2]", word) for word in sys.argv[1:]]
+        sys.argv[1:] = translated(sys.argv[1:])
         try:
             os.environ["PIPELINE_OUTPUTS"] = str(outputs_dir())  # absolute, for child processes
         except PipelineError as error:

@@ -48,6 +48,7 @@ OPTUNA: dict[str, Any] = {
     "seeds": None,
     "pruner": None,
     "pruner_params": None,
+    "where": None,
     "budget": None,
     "params": {},
 }
@@ -165,14 +166,19 @@ def test_wrong_value_is_named_in_one_sentence(key: str, value: object, message: 
 
 def test_values_of_the_grid_sweeper_are_checked() -> None:
     assert (
-        parse_grid({"max_batch_size": 1, "budget": None, "params": {"seed": "0,1"}}).max_batch_size
+        parse_grid(
+            {"max_batch_size": 1, "where": None, "budget": None, "params": {"seed": "0,1"}}
+        ).max_batch_size
         == 1
     )
-    assert parse_grid({"max_batch_size": None, "budget": None, "params": None}).params is None
+    assert (
+        parse_grid({"max_batch_size": None, "where": None, "budget": None, "params": None}).params
+        is None
+    )
     with pytest.raises(ConfigError, match=r"^hydra.sweeper.max_batch_size must be .*, not 0$"):
-        parse_grid({"max_batch_size": 0, "budget": None, "params": None})
+        parse_grid({"max_batch_size": 0, "where": None, "budget": None, "params": None})
     with pytest.raises(ConfigError, match=r"^hydra.sweeper.params must be a group of values"):
-        parse_grid({"max_batch_size": None, "budget": None, "params": "seed=0,1"})
+        parse_grid({"max_batch_size": None, "where": None, "budget": None, "params": "seed=0,1"})
 
 
 def test_training_keeps_some_rows() -> None:

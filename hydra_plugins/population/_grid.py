@@ -20,6 +20,8 @@ from hydra_plugins.population._core import launcher_config
 from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.composed import redacted
 from pipeline.config import Job, parse_job
+from pipeline.errors import ConfigError
+from pipeline.expression import Expression
 from pipeline.hydra_compat import BasicSweeper
 from pipeline.search.config import GridConfig, parse_grid
 from pipeline.session import current_session
@@ -106,15 +108,31 @@ def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
         sweeper.launcher.composer = composer
     all_jobs = _expand(parsed)
     jobs = _different(all_jobs)
+    repeated = len(all_jobs) - len(jobs)
+    if values.where is not None:
+        jobs = _satisfying(values.where, composer, jobs)
     checked = [parse_job(composer.values(job)) for job in jobs]
-    if len(jobs) < len(all_jobs):
-        repeated = len(all_jobs) - len(jobs)
+    if repeated:
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")
     meter = None
     if values.budget is not None:
         assert sweeper.launcher is not None
         meter = open_meter(values.budget, sweeper.launcher, checked)
     return Grid(jobs, checked, values.max_batch_size or len(jobs), meter)
+
+
+def _satisfying(where: str, composer: Composer, jobs: list[list[str]]) -> list[list[str]]:
+    """The jobs whose values satisfy a condition.
+
+    Raises:
+        ConfigError: the condition is malformed, or no job satisfies it.
+    """
+    condition = Expression(where, "hydra.sweeper.where")
+    kept = [job for job in jobs if condition.holds(composer.values(job))]
+    if not kept:
+        raise ConfigError(f"no job satisfies hydra.sweeper.where={where!r}: change the condition")
+    print(f"{len(kept)} of {len(jobs)} jobs satisfy {where}")
+    return kept
 
 
 def _checked_values(sweeper: GridSweeper) -> GridConfig:
@@ -126,7 +144,7 @@ def _checked_values(sweeper: GridSweeper) -> GridConfig:
     params: Any = sweeper.params
     params = OmegaConf.to_container(params) if OmegaConf.is_config(params) else params
     values = {"max_batch_size": sweeper.max_batch_size, "params": params}
-    return parse_grid({**values, "budget": sweeper.budget})
+    return parse_grid({**values, "where": sweeper.where, "budget": sweeper.budget})
 
 
 def _identity(job: Sequence[str]) -> tuple[tuple[str, Any], ...]:

@@ -11,11 +11,15 @@ class GridSweeper(BasicSweeper):
     """All combinations of the swept values."""
 
     def __init__(
-        self, max_batch_size: int | None, budget: str | float | None, params: dict[str, str] | None
+        self,
+        max_batch_size: int | None,
+        where: str | None,
+        budget: str | float | None,
+        params: dict[str, str] | None,
     ) -> None:
         """Store the values of conf/hydra/sweeper/grid.yaml."""
         super().__init__(max_batch_size, params)
-        self.budget = budget
+        self.where, self.budget = where, budget
 
     def sweep(self, arguments: list[str]) -> Any:
         """Train all jobs; returns their JobReturns.

@@ -16,6 +16,7 @@ from hydra_plugins.search._ledger import Ledger
 from hydra_plugins.search._read import check_jobs, read_search
 from hydra_plugins.search._trials import TrialTrainer, jobs
 from pipeline.composed import redacted
+from pipeline.errors import ConfigError
 from pipeline.search.sampling import Search
 from pipeline.search.space import bounds
 from pipeline.search.study import Study
@@ -43,6 +44,11 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     config = sweeper.config
     name = sweeper.study or f"{config.tracking.experiment}-{search.name}"
     trials = Study(search, name, storage=None).next_trials(after=0)
+    if not trials:
+        raise ConfigError(
+            f"no point of the grid satisfies hydra.sweeper.where={sweeper.where!r}: change the "
+            "condition"
+        )
     first = jobs(search, fixed, [trial.params for trial in trials])
     check_jobs(sweeper, search, fixed, trials[0].params)
     ledger = None

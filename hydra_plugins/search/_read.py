@@ -15,11 +15,12 @@ from hydra_plugins.search._space import split
 from hydra_plugins.search._trials import jobs
 from pipeline.config import parse_job
 from pipeline.errors import ConfigError
+from pipeline.expression import Expression
 from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.pruning import Pruning
-from pipeline.search.sampling import Search
-from pipeline.search.space import extremes
+from pipeline.search.sampling import Condition, Search
+from pipeline.search.space import as_overrides, extremes
 from pipeline.selection import parse_select_by
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Searc
     texts = [f"{key}={value}" for key, value in (values.params or {}).items()]
     space, fixed = split(parser.parse_overrides([*texts, *arguments]))
     config = sweeper.config
+    raw: Any = OmegaConf.to_container(config)
     values_of_jobs = {
-        str(key): config[key]
+        # A computed value may depend on a value that is searched, so its text identifies the study.
+        str(key): raw[key] if "${calc:" in str(raw[key]) else config[key]
         for key in config
         if key not in space and not OmegaConf.is_config(config[key])
     }
@@ -59,7 +62,27 @@ def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Searc
     seeds = tuple(values.seeds or ())
     if seeds and any(line.startswith("seed=") for line in fixed):
         raise ConfigError("hydra.sweeper.seeds sets the seed of each job: remove seed=…")
-    return Search(space, shared, *settings, select_by, pruning, seeds), fixed
+    where = _read_condition(sweeper, values, fixed)
+    return Search(space, shared, *settings, select_by, pruning, where, seeds), fixed
+
+
+def _read_condition(
+    sweeper: OptunaSweeper, values: OptunaConfig, fixed: Sequence[str]
+) -> Condition | None:
+    """The condition that hydra.sweeper.where states.
+
+    Raises:
+        ConfigError: it is malformed.
+    """
+    if values.where is None:
+        return None
+    expression = Expression(values.where, "hydra.sweeper.where")
+    composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
+
+    def allows(params: Mapping[str, Any]) -> bool:
+        return expression.holds(composer.values([*fixed, *as_overrides(params)]))
+
+    return Condition(values.where, allows)
 
 
 def _read_pruning(
@@ -83,9 +106,9 @@ def _read_pruning(
             "where the trials of a batch train together: remove it"
         )
     composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
-    lengths = [composer.values(fixed).get("num_epochs")]
-    if "num_epochs" in space:
-        lengths = extremes(space["num_epochs"])
+    # num_epochs can be searched, and it can be computed from a value that is searched.
+    lines = [[*fixed, f"{key}={value}"] for key in space for value in extremes(space[key])]
+    lengths = [composer.values(line).get("num_epochs") for line in lines]
     longest = max((n for n in lengths if isinstance(n, int)), default=1)  # others are refused later
     return Pruning(values.pruner, values.pruner_params or {}, longest)
 

@@ -29,6 +29,7 @@ class OptunaSweeper(Sweeper):
         seeds: list[int] | None,
         pruner: str | None,
         pruner_params: DictConfig | None,
+        where: str | None,
         budget: str | float | None,
         params: dict[str, str] | None,
     ) -> None:
@@ -36,7 +37,7 @@ class OptunaSweeper(Sweeper):
         self.sampler, self.seed = sampler, seed
         self.n_trials, self.batch_size = n_trials, batch_size
         self.study, self.storage = study, storage
-        self.seeds, self.budget = seeds, budget
+        self.seeds, self.where, self.budget = seeds, where, budget
         self.pruner, self.pruner_params = pruner, pruner_params
         self.params = params or {}
 

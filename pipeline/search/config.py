@@ -63,6 +63,14 @@ class OptunaConfig:
             "{n_warmup_steps: 5}; null: its defaults"
         ),
     ]
+    where: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="a condition on the values of a job, such as hidden_size * num_epochs <= "
+            "20000: other trials are not drawn; null: none",
+        ),
+    ]
     budget: Annotated[
         str | float | None,
         Field(
@@ -86,6 +94,14 @@ class GridConfig:
 
     max_batch_size: Annotated[
         int | None, Field(ge=1, description="jobs per call of the launcher; null: all jobs")
+    ]
+    where: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="a condition on the values of a job, such as hidden_size * num_epochs <= "
+            "20000: other jobs are left out; null: none",
+        ),
     ]
     budget: Annotated[
         str | float | None,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +30,14 @@ SAMPLERS = ("tpe", "cmaes", "qmc", "random", "grid")
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A condition on the values of a trial."""
+
+    text: str
+    allows: Callable[[Mapping[str, Any]], bool]  # whether the values of a trial satisfy it
+
+
+@dataclass(frozen=True)
 class Search:
     """A search space with its sampler, seed and size.
 
@@ -43,6 +53,7 @@ class Search:
     batch_size: int
     select_by: SelectBy = DEFAULT  # the objective
     pruning: Pruning | None = None  # None: no trial stops early
+    where: Condition | None = None  # on the values of a trial; None: all are allowed
     seeds: tuple[int, ...] = ()  # of the jobs of each trial; empty: one job, whose seed is a value
 
     def __post_init__(self) -> None:
@@ -67,7 +78,11 @@ class Search:
         """The number of trials; a grid has at most as many as it has points."""
         if self.sampler != "grid":
             return self.n_trials
-        return min(self.n_trials, math.prod(map(len, levels(self.space).values())))
+        points = levels(self.space)
+        if self.where is None:
+            return min(self.n_trials, math.prod(map(len, points.values())))
+        found = (dict(zip(points, values, strict=True)) for values in product(*points.values()))
+        return sum(1 for _ in islice(filter(self.where.allows, found), self.n_trials))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -76,6 +91,8 @@ class Search:
         same = {"space": space, "values": self.fixed, "sampler": self.sampler, "seed": self.seed}
         if self.pruning is not None:  # studies of earlier versions have no such key
             same |= self.pruning.identity
+        if self.where is not None:
+            same["where"] = self.where.text
         if self.seeds:
             same["seeds"] = self.seeds
         found: dict[str, Any] = json.loads(json.dumps(same))
@@ -87,11 +104,12 @@ class Search:
         text = json.dumps(self.identity, sort_keys=True)
         return f"{self.sampler}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
-    def sampler_for(self, number: int) -> BaseSampler:
-        """The sampler of one trial."""
+    def sampler_for(self, number: int, attempt: int = 0) -> BaseSampler:
+        """The sampler of one trial, and of one attempt to satisfy the condition."""
         from optuna import samplers
 
-        own = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        key = [self.seed, number, attempt] if attempt else [self.seed, number]
+        own = int(np.random.SeedSequence(key).generate_state(1)[0])
         match self.sampler:
             case "tpe":
                 # constant_liar scores running trials as bad, so a batch spreads over the space.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
+from pipeline.search.proposals import REJECTED, RETRIES, Proposals
 from pipeline.search.pruning import BatchPruner
 from pipeline.search.storage import lock_creation, open_storage
 from pipeline.selection import direction
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from pipeline.search.sampling import Search
 
-RETRIES = "retries"  # user attribute of a trial: the number of the failed one that it repeats
 PROCESS = ("host", "boot_id", "pid_namespace", "pid", "pid_started")
 
 
@@ -53,6 +53,7 @@ class Study:
                 direction=direction(search.select_by),
                 load_if_exists=True,
             )
+            self._proposals = Proposals(self._study, search)
             self._acquire()
 
     def next_trials(self, after: int) -> list[FrozenTrial]:
@@ -65,16 +66,14 @@ class Study:
             PipelineError: the storage cannot be reached.
         """
         with self._translate_errors():
-            trials, size = self.trials(), self.search.batch_size
-            running = [t for t in trials if not t.state.is_finished()]
-            for trial in running:
-                self._draw_missing_values(trial)
+            size = self.search.batch_size
+            self._proposals.complete()
+            trials = self.trials()
             goal = min(self.search.count, (len(trials) // size + 1) * size)
-            if running and len(trials) % size == 0:
+            if len(trials) % size == 0 and any(not t.state.is_finished() for t in trials):
                 goal = 0
             for number in range(len(trials), goal):
-                self._study.sampler = self.search.sampler_for(number)
-                self._study.ask(self.search.space)
+                self._proposals.draw(number)
             self._heartbeat()
             return self.trials()[after:]
 
@@ -177,7 +176,8 @@ class Study:
 
         with self._translate_errors():
             states = (TrialState.COMPLETE, TrialState.PRUNED)
-            return len(self._study.get_trials(deepcopy=False, states=states))
+            found = self._study.get_trials(deepcopy=False, states=states)
+            return sum(REJECTED not in trial.user_attrs for trial in found)
 
     def best(self) -> tuple[dict[str, Any], float] | None:
         """The values and the result of the best trial; None: no trial has a value.
@@ -194,25 +194,11 @@ class Study:
 
     def trials(self) -> list[FrozenTrial]:
         """The trials that are jobs, without the additional ones of `tell`."""
-        trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if RETRIES not in trial.user_attrs]
+        return self._proposals.trials()
 
     def _is_repeated(self, trial: FrozenTrial) -> bool:
         trials = self._study.get_trials(deepcopy=False)
         return any(other.user_attrs.get(RETRIES) == trial.number for other in trials)
-
-    def _draw_missing_values(self, trial: FrozenTrial) -> None:
-        """Draw the missing values of a trial whose process died while it drew them.
-
-        Optuna has no public way to reopen a trial. Checked with optuna 5.0.0; a test covers it.
-        """
-        from optuna.trial import Trial
-
-        if len(trial.params) < len(self.search.space):
-            self._study.sampler = self.search.sampler_for(trial.number)
-            opened = Trial(self._study, trial._trial_id)
-            for key, distribution in self.search.space.items():
-                opened._suggest(key, distribution)
 
     def _acquire(self) -> None:
         """Make this process the owner of the study.
