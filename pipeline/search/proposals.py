@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RETRIES = "retries"  # user attribute of a trial: the number of the failed one that it repeats
 REJECTED = "rejected"  # user attribute of a rejected proposal: the index of the trial
 MAX_ATTEMPTS = 200  # to draw a trial that satisfies the condition
-OWN_ATTEMPTS = 10  # of the sampler itself; later ones are random, except those of a grid
+OWN_ATTEMPTS = 10  # of the sampler itself; later ones are random, except in a grid
 
 
 class Proposals:

@@ -1,4 +1,4 @@
-"""Pruning: Optuna's pruners stop trials whose scores fall behind those of other trials.
+"""Pruning: Optuna's pruners stop trials whose scores fall behind the scores of other trials.
 
 The trials of a batch train side by side, so the moment at which one of them completes an epoch
 depends on the machine. The order of the comparisons does not: `BatchPruner` compares the trials of
@@ -181,5 +181,5 @@ class BatchPruner:
             return trial.should_prune()
 
     def attributes(self, number: int) -> dict[str, Any]:
-        """What the pruner has noted of a trial, and needs for the next batches."""
+        """The notes of the pruner about a trial, which it needs for the next batches."""
         return dict(self._study._storage.get_trial_system_attrs(self._ids[number]))

@@ -80,7 +80,7 @@ class Study:
     def split(
         self, trials: Sequence[FrozenTrial], *, apart: bool = False
     ) -> list[list[FrozenTrial]]:
-        """Divide trials of `next_trials` into those of finished batches and those of the last one.
+        """Separate the trials of finished batches from the trials of the last batch.
 
         With a pruner, each group trains on its own: the trials of an unfinished batch are compared
         with each other, and finished trials keep their outcomes. Without one they stay together,
@@ -159,7 +159,7 @@ class Study:
     def _report(
         self, trial: FrozenTrial, scores: Sequence[float], attributes: Mapping[str, Any]
     ) -> None:
-        """Store the intermediate values. A killed process may have stored some of them."""
+        """Store the intermediate values. A killed process may have stored a part already."""
         storage, trial_id = self._study._storage, trial._trial_id
         for epoch, score in enumerate(scores, 1):
             storage.set_trial_intermediate_value(trial_id, epoch, score)
