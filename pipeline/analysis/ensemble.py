@@ -155,9 +155,11 @@ def probabilities(params: Params, X: Array) -> NDArray[np.float32]:
     """Compute softmax(S) of one model (K = 1) for examples X (N, D); returns (C, N)."""
     parts = []
     for start in range(0, len(X), CHUNK):
-        _, S = forward(params, X[start : start + CHUNK].astype(params.W1.dtype, copy=False))
-        odds = np.exp(S[0] - S[0].max(axis=1, keepdims=True))
-        parts.append((odds / odds.sum(axis=1, keepdims=True)).T.astype(np.float32))
+        rows = X[start : start + CHUNK].astype(params.W1.dtype, copy=False)
+        with np.errstate(all="ignore"):  # weights from a store may overflow
+            _, S = forward(params, rows)
+            odds = np.exp(S[0] - S[0].max(axis=1, keepdims=True))
+            parts.append((odds / odds.sum(axis=1, keepdims=True)).T.astype(np.float32))
     return np.concatenate(parts, axis=1)
 
 
