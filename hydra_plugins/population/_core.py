@@ -73,8 +73,6 @@ def _train(
             jobs = [opener.open(number, overrides) for number, overrides in numbered]
     finally:
         set_job_config(before)
-        # threadpoolctl, which training calls, deadlocks with an import of a library in a thread:
-        # the one holds the loader's lock and waits for Python's, the other does the opposite.
         ahead.shutdown()
     where = run_context(launcher.config, launcher.config.hydra)
     policy = FailurePolicy(values.max_failures, values.retries, launcher.num_failures)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from threadpoolctl import threadpool_limits
+
+from pipeline.blas import one_thread
 
 ImageShape = tuple[int, int, int]  # (height, width, channels)
 
@@ -34,7 +35,7 @@ class Scaler:
         X = self._scale(rows, dtype)
         if self.whitening is None:
             return X
-        with threadpool_limits(1, "blas"):  # the same bits with any number of cores
+        with one_thread():  # the same bits with any number of cores
             return np.asarray(X @ self.whitening.astype(dtype))
 
     def _scale(self, rows: NDArray[Any], dtype: str) -> NDArray[np.floating]:

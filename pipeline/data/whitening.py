@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from pipeline.blas import one_thread
 from pipeline.errors import DataError
 
 COPIES = 4  # D×D matrices in memory at once
@@ -48,7 +48,7 @@ def fit_whitening(
             f"{total / 1e9:.3g} GB: set data.whiten=null, or use fewer features"
         )
     covariance = np.zeros((D, D))
-    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         for piece in pieces:
             covariance += piece.T @ piece
         variances, U = np.linalg.eigh(covariance / N)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from pipeline.blas import one_thread
 from pipeline.config import Job
 from pipeline.data.load import load
 from pipeline.errors import ConfigError
@@ -98,7 +98,7 @@ class Meter:
             return float(training_cost(*sizes))
         H = hyper.hidden_size
         if H not in self._per_image:
-            with threadpool_limits(1, "blas"):
+            with one_thread():
                 self._per_image[H] = seconds_per_image(hyper, self._data)
         images = num_train + num_val / 3  # without gradients: a third of the work
         return float(self._slowdown * hyper.num_epochs * images * self._per_image[H])

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from pipeline.blas import one_thread
 from pipeline.config import Halving
 from pipeline.data.dataset import Dataset
 from pipeline.execution.backend import Resources
@@ -95,7 +95,7 @@ def _seconds(
     A wave takes as long as its busiest core.
     """
     per_image = {job.hidden_size: 0.0 for job in jobs}
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         for H in per_image:
             per_image[H] = seconds_per_image(
                 next(job for job in jobs if job.hidden_size == H), data

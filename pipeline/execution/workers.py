@@ -12,12 +12,17 @@ from dataclasses import replace
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 
+# The thread that starts the workers must find these modules imported: if a signal interrupts an
+# import in the main thread, Python may keep its lock, and the thread would wait for it forever.
+import joblib.externals.loky.backend.fork_exec
+import joblib.externals.loky.backend.popen_loky_posix
+import joblib.externals.loky.backend.synchronize  # noqa: F401
 import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from threadpoolctl import threadpool_limits
 
 from pipeline import shutdown
+from pipeline.blas import one_thread
 from pipeline.data.dataset import Dataset
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.failure import Failure
@@ -122,7 +127,7 @@ def _train_shard(
     until: int | None,
     threads: int,
 ) -> dict[int, Failure]:
-    with threadpool_limits(1, "blas"), _training:
+    with one_thread(), _training:
         trainer = ShardTrainer(jobs, checkpoint_names, data, checkpoints, metrics, until, threads)
         trainer.train(list(jobs))
         return trainer.failures

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
+from pipeline.blas import blas_of_numpy
 from pipeline.paths import PACKAGE
 
 REMEDIES = {  # what to do if a worker differs from the sweep's machine in a property
@@ -31,11 +30,7 @@ CODE = _code_digest()  # at import: a worker may run longer than its checkout st
 
 def environment() -> Mapping[str, str]:
     """The code and the numeric kernels of this machine, which determine the bits of a result."""
-    blas: Mapping[str, Any] = max(
-        (library for library in threadpool_info() if library["user_api"] == "blas"),
-        key=lambda library: "numpy" in library["filepath"],  # SciPy has another one
-        default={},
-    )
+    blas = blas_of_numpy()
     names = ("internal_api", "version", "architecture")
     loops = np.lib.introspect.opt_func_info(func_name="^(add|exp|log|maximum)$")
     kernels = {kinds["current"] for types in loops.values() for kinds in types.values()}
