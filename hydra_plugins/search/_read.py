@@ -37,7 +37,7 @@ def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Searc
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'") from None
+        raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install optuna cmaes") from None
     values = _checked_values(sweeper)
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     texts = [f"{key}={value}" for key, value in (values.params or {}).items()]

@@ -51,10 +51,12 @@ def describe(
     )
     seconds = _seconds(jobs, waves, data, cores)
     examples = f"{num_train} training and {len(data.y_val)} validation examples"
+    rounds = f", in {len(waves)} rounds that each fit in memory" if len(waves) > 1 else ""
     yield f"{data.name}: {examples} of {D} values"
     yield (
-        f"{len(jobs)} jobs, {len(populations)} population(s), {stacks} stacks, "
-        f"{sum(map(len, waves))} shards in {len(waves)} wave(s), {cores} at once"
+        f"{_count(len(jobs), 'job')}, {_count(len(populations), 'group')} with shared "
+        f"mini-batches, {_count(stacks, 'stack')}, {_count(sum(map(len, waves)), 'shard')}, "
+        f"{cores} at once{rounds}"
     )
     yield f"memory: {data_bytes / 1e6:.0f} MB of data, up to {weights / 1e6:.0f} MB of weights"
     share = 1.0
@@ -64,7 +66,7 @@ def describe(
             f"{n} after epoch {rung}" for rung, n in zip(rungs, survivors, strict=True)
         )
         yield f"halving: {_configurations(jobs)} configurations{steps and ', ' + steps}"
-    yield f"cost: {2 * cost * share:.2e} FLOPs"
+    yield f"cost: {cost * share:.2e} multiply-adds"
     yield f"time: about {format_duration(seconds * share)}, if no model diverges"
 
 
@@ -81,6 +83,10 @@ def _halved(
         previous, continuing = rung, halving.num_survivors(continuing)
         survivors.append(continuing)
     return rungs, survivors[:-1], share
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _configurations(jobs: Sequence[Hyperparameters]) -> int:

@@ -62,8 +62,8 @@ def configurations_caption(found: SweepAnalysis) -> str:
         "Each configuration is compared with the chosen one on the same validation examples. The "
         "accuracies are not corrected for the choice, and each interval is for its own row. The "
         "last column takes all comparisons into account, so it can be “yes” although the interval "
-        "of the difference excludes 0: with a probability of at least 95 %, no configuration that "
-        f"is as good as the best one has a “no”.{baseline}{_metric(found)}"
+        "of the difference excludes 0: with at least 95 % probability, every configuration that is "
+        f"as good as the best one has a “yes”.{baseline}{_metric(found)}"
     )
 
 
@@ -71,13 +71,14 @@ def curves_caption(found: SweepAnalysis) -> str:
     """How to read the learning curves."""
     several = (
         f" The number before a model is its rank. At most {NUM_BEST} of the best models are shown, "
-        "and a model whose curves would cover the curves of a better one is left out."
+        "and a model with nearly the same curves as a better one is left out."
         if len(found.curves) > 1
         else ""
     )
     return (
         "Solid lines: validation, with a mark at the best epoch. Dashed lines: training, the mean "
-        f"over the mini-batches of an epoch, each measured before its step.{several}"
+        "over the mini-batches of an epoch, each measured before the weights were updated with "
+        f"it.{several}"
     )
 
 

@@ -15,12 +15,12 @@ from pipeline.report.tables import Table
 def ensemble_answer(found: SweepAnalysis) -> Iterator[str]:
     """The accuracy of the ensemble and its gain over the single best model, in one line."""
     ensemble = found.ensemble
-    if ensemble is None:
+    if ensemble is None or len(ensemble.members) == 1:
         return
     yield (
-        f"Ensemble of {_models(ensemble)}: {percent(ensemble.oob_acc)} out of bag, "
-        f"{_compared(ensemble.gain)} the best single model (95 % interval "
-        f"{points(ensemble.gain_low)} to {points(ensemble.gain_high)} points)"
+        f"Ensemble of {len(ensemble.members)} models: {percent(ensemble.oob_acc)} against "
+        f"{percent(ensemble.single_acc)} for the best single model, both out of bag (95 % interval "
+        f"of the difference {points(ensemble.gain_low)} to {points(ensemble.gain_high)} points)"
     )
 
 
@@ -31,14 +31,17 @@ def ensemble_notes(found: SweepAnalysis) -> Iterator[str]:
     ensemble = found.ensemble
     if ensemble is None:
         return
+    if len(ensemble.members) == 1:
+        yield "There is no ensemble: the best single model is best alone."
+        return
     best = f"the {ensemble.num_candidates} best of " if _is_limited(ensemble) else "all "
     yield (
         f"The members are selected from {best}{ensemble.num_models} finished models by greedy "
         f"selection with replacement in {ensemble.num_bags} bootstrap samples of the validation "
-        "examples (Caruana et al., 2004). Each example is predicted by the samples without it, so "
-        "the gain is free of the selection of the members and of the best single model. The best "
+        "examples (Caruana et al., 2004). Each example is predicted only by members chosen without "
+        "it, so choosing the members and the best single model does not inflate the gain. The best "
         "epoch of each model was chosen on the same examples. This flatters a single model more "
-        "than a mean of several, so that the gain is rather too small."
+        "than a mean of several, so the true gain is probably larger."
     )
     if ensemble.gain_low <= 0:
         yield "The gain could be chance: its interval contains 0."
@@ -50,12 +53,18 @@ def ensemble_notes(found: SweepAnalysis) -> Iterator[str]:
             f"(95 % interval {points(test.gain_low)} to {points(test.gain_high)}), which is "
             f"{'inside' if agrees else 'outside'} the interval of the validation examples."
         )
-    yield f"Register it with pipeline-promote --ensemble --sweep {found.sweep.name}."
+    if ensemble.gain > 0:
+        yield f"Register it with pipeline-promote --ensemble --sweep {found.sweep.name}."
 
 
 def ensemble_tables(found: SweepAnalysis) -> tuple[Table, Table] | None:
     """The chosen model against the ensemble, and the members with their shares."""
-    if found.ensemble is None or found.chosen is None or found.chosen.data is None:
+    if (
+        found.ensemble is None
+        or len(found.ensemble.members) == 1
+        or found.chosen is None
+        or found.chosen.data is None
+    ):
         return None
     D, C = found.chosen.data.X_val.shape[1], len(found.chosen.data.classes)
     comparison = _comparison(found.ensemble, found.chosen.best, D, C)
@@ -81,7 +90,7 @@ def _comparison(ensemble: Ensemble, best: Best, D: int, C: int) -> Table:
             f"{prediction_cost(H, D, C):,}",
         ],
         [
-            f"ensemble of {_models(ensemble)}",
+            f"ensemble of {len(ensemble.members)} models",
             f"{percent(ensemble.oob_acc)} ({percent(ensemble.oob_low)} to "
             f"{percent(ensemble.oob_high)})",
             percent(ensemble.val_acc),
@@ -105,17 +114,8 @@ def _comparison(ensemble: Ensemble, best: Best, D: int, C: int) -> Table:
     return Table("ensemble", header, rows, [])
 
 
-def _models(ensemble: Ensemble) -> str:
-    count = len(ensemble.members)
-    return f"{count} {'model' if count == 1 else 'models'}"
-
-
 def _is_limited(ensemble: Ensemble) -> bool:
     return ensemble.num_candidates < ensemble.num_models
-
-
-def _compared(gain: float) -> str:
-    return f"{100 * abs(gain):.1f} points {'above' if gain >= 0 else 'below'}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -97,10 +97,10 @@ def figures(measured: Diagnostics, classes: tuple[str, ...]) -> list[tuple[str, 
             f"{100 * measured.gap:.1f} points between training and validation accuracy",
         ),
         (
-            "Calibration",
-            f"{100 * measured.calibration.error:.1f} points, the mean difference between "
-            f"confidence and accuracy over {BINS} bins of examples (expected calibration error: "
-            "Guo et al., 2017)",
+            "Calibration error",
+            "on average, confidence and accuracy differ by "
+            f"{100 * measured.calibration.error:.1f} points ({BINS} bins; expected calibration "
+            "error: Guo et al., 2017)",
         ),
         (
             "Dead hidden units",

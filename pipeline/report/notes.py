@@ -101,7 +101,7 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         yield (
             f"Picking the best of {estimate.num_candidates} configurations inflates its accuracy, "
             f"by about {100 * estimate.optimism:.1f} points according to a bootstrap of the "
-            f"choice. Without this, the validation accuracy is {percent(estimate.corrected)}."
+            f"choice. Corrected for this, the validation accuracy is {percent(estimate.corrected)}."
         )
     exceeds = ""
     if found.epoch_optimism is not None:
@@ -128,7 +128,8 @@ def _tests(evidence: Evidence) -> Iterator[str]:
     test = "a t test over seeds and examples" if over_seeds else "McNemar's exact test"
     yield (
         "Each other configuration is compared with the best one on the same validation examples, "
-        f"by {test}. The level of 5 % takes the choice and the number of comparisons into account."
+        f"by {test}. The error rate of 5 % holds for all comparisons together, and allows for the "
+        "best model having been chosen on these examples."
     )
     if over_seeds and table["df"].min() < FEW_DF:
         yield (
@@ -140,13 +141,12 @@ def _tests(evidence: Evidence) -> Iterator[str]:
     cheapest = table[could_be_best & (cost == cost[could_be_best].min())]
     if cheapest["cost"].iloc[0] < cost.iloc[0]:
         first = cheapest[cheapest["configuration"] == evidence.confidence.cheapest].iloc[0]
-        equal = (
-            f"one of {len(cheapest)} with the lowest cost" if len(cheapest) > 1 else "the cheapest"
-        )
+        others = len(cheapest) - 1
+        equal = f" (and {others} {'other' if others == 1 else 'others'} of the same size)"
         yield (
             "Of the configurations that cannot be distinguished from the best one, "
-            f"{label(first.to_dict(), evidence.swept)} is {equal}: {first['cost']:,} multiply-adds "
-            f"per prediction instead of {cost.iloc[0]:,}."
+            f"{label(first.to_dict(), evidence.swept)}{equal if others else ''} is the cheapest: "
+            f"{first['cost']:,} multiply-adds per prediction instead of {cost.iloc[0]:,}."
         )
 
 
@@ -178,9 +178,9 @@ def _importance(evidence: Evidence) -> Iterator[str]:
     after = f" after epoch {epoch}" if epoch else ""
     how = "" if found.method == "exact" else " A random forest predicts the untried combinations."
     yield (
-        f"Importance{after}: the share of the variance between the models that each value, or "
-        f"pair of values, explains (functional ANOVA).{how} Of the logarithm of the error: "
-        f"{_shares(log)}. Of the accuracy: {_shares(found)}."
+        f"Importance{after}: how much of the variation between the models each hyperparameter, or "
+        f"pair, explains (functional ANOVA).{how} On the logarithm of the error: {_shares(log)}. "
+        f"On the accuracy: {_shares(found)}."
     )
     if found.worst_quarter > DOMINATED:
         yield (

@@ -51,8 +51,9 @@ def promote_ensemble(
         validation accuracy of the ensemble. The alias moves only then.
 
     Raises:
-        PipelineError: the sweep has fewer than two models, their files cannot be read, the ensemble
-            is not significantly better than the champion, or the registered model differs.
+        PipelineError: the sweep has no ensemble of two models or more, their files cannot be read,
+            the ensemble is not significantly better than the champion, or the registered model
+            differs.
     """
     ranking = rank(tabulate(queries.sweep_runs(store, sweep)))
     if not len(ranking):
@@ -66,6 +67,11 @@ def promote_ensemble(
         raise AnalysisError(
             f"sweep {sweep.name} has fewer than two finished models: promote the best one without "
             "--ensemble"
+        )
+    if len(ensemble.members) == 1:
+        raise AnalysisError(
+            f"sweep {sweep.name} has no ensemble, because its best single model is best alone: "
+            "promote it without --ensemble"
         )
     registry = Registry(store)
     name = name or str(row["dataset"])

@@ -63,7 +63,8 @@ def test_report_states_the_ensemble_that_the_stored_weights_give(
     assert found["multiply_adds"] == sum(sizes) * (64 + 10)
     assert found["parameters"] == sum(65 * H + (H + 1) * 10 for H in sizes)
     (line,) = (line for line in report.lines if line.startswith("Ensemble of "))
-    assert f"{100 * found['oob_acc']:.1f} % out of bag" in line
+    accuracies = [f"{100 * found[name]:.1f} %" for name in ("oob_acc", "single_acc")]
+    assert " against ".join(accuracies) + " for the best single model, both out of bag" in line
     for name in ("report.md", "report.html"):
         text = (report.folder / name).read_text()
         assert "best single model" in text

@@ -61,7 +61,7 @@ def test_one_job_is_described_in_five_lines(digits: Dataset, hyper: Hyper, cores
     data, plan, memory, cost, time = dry_run.describe(jobs, digits, Resources(cores, 1 << 30))
     sizes = f"{len(digits.y_train)} training and {len(digits.y_val)} validation examples"
     assert data == f"digits: {sizes} of 64 values"
-    assert plan == f"1 jobs, 1 population(s), 1 stacks, 1 shards in 1 wave(s), {cores} at once"
+    assert plan == f"1 job, 1 group with shared mini-batches, 1 stack, 1 shard, {cores} at once"
     assert memory.startswith("memory: ") and cost.startswith("cost: ")
     assert re.fullmatch(r"time: about \d+ s, if no model diverges", time)
 

@@ -22,7 +22,7 @@ def test_grid_trains_what_fits_and_lists_what_it_skips(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     wanted = [*GRID, f"hydra.sweeper.budget={4.5 * ONE_JOB}"]
     plan = commands.succeed(outputs, *wanted, "hydra.launcher.dry_run=true").stdout
-    assert "4 of 6 jobs fit" in plan and "\n4 jobs, 2 population(s)" in plan
+    assert "4 of 6 jobs fit" in plan and "\n4 jobs, 2 groups with shared mini-batches" in plan
     assert not outputs.exists()
     done = commands.succeed(outputs, *wanted)
     assert "4 of 6 jobs fit" in done.stdout

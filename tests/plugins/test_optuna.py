@@ -320,5 +320,5 @@ def test_missing_optuna_is_explained_in_one_sentence(tmp_path: Path) -> None:
     done = command(tmp_path / "out", *wanted, prelude="sys.modules['optuna'] = None")
     said = done.communicate()[0]
     assert done.returncode == 1
-    assert "hydra/sweeper=optuna needs Optuna: pip install -e '.[optuna]'" in said
+    assert "hydra/sweeper=optuna needs Optuna: pip install optuna cmaes" in said
     assert "Traceback" not in said

@@ -472,7 +472,9 @@ def test_command_prints_the_answer_and_the_path_of_the_report(
     assert printed[3].endswith(
         "of the other 3 configurations cannot be distinguished from the best one"
     )
-    assert re.match(r"Ensemble of \d models: [\d.]+ % out of bag, ", printed[4])
+    assert re.match(
+        r"Ensemble of \d models: [\d.]+ % against [\d.]+ % for the best single ", printed[4]
+    )
     assert printed[5] == "6 jobs: 4 finished, 1 diverged, 1 failed"
     assert printed[6].startswith("job 5 failed: hidden_size must be a whole number")
     again = "1 of 6 jobs have no result; to train only these, run the same command again: python"
