@@ -1,13 +1,17 @@
-"""The hyperparameters of a model. Each one is described here and nowhere else.
+"""The hyperparameters of a model: their types, bounds, defaults and meanings.
 
 The annotations of `Hyperparameters` give the type, the bounds and the meaning of a value; its
 `Traits` give the rest. Validation, conf/config.yaml (and with it --help), conf/schema.json, the
 fingerprint, the arrays of pipeline/nn/rates.py, suggestions, the headings of the report and the
-model card are derived from this description.
+model card are derived from this description. Other modules name a hyperparameter only where one of
+its values has a special meaning.
 
-To add a hyperparameter, add a field at the end of `Hyperparameters`. Its default is the value with
-which training is the same as before, so runs that are older than the field keep their meaning and
-their fingerprint. Use the value in pipeline/nn/, test it, and run `make schema`.
+`Traits.default` is the value in conf/config.yaml. The default of a field is its neutral value, with
+which training is the same as before the field existed. Runs that are older than the field count as
+trained with the neutral value, so they keep their meaning and their fingerprint.
+
+To add a hyperparameter, add a field at the end of `Hyperparameters`, use it in pipeline/nn/, test
+it, and run `make schema`. CONTRIBUTING.md lists the files.
 """
 
 from __future__ import annotations

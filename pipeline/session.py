@@ -128,7 +128,7 @@ class Session:
 
         Args:
             num_jobs: the number of planned jobs, by which a report recognises a complete sweep;
-                None: another sweeper has not told it.
+                None: unknown, because another sweeper runs the jobs.
 
         Raises:
             PipelineError: the store cannot be opened.

@@ -9,6 +9,12 @@ A library can swallow the exception or replace it. Long loops therefore call `ch
 `Stopped` as long as a signal is pending. Writes to the store run in `defer_signals`, which raises
 `Stopped` only after the write. Worker processes ignore both signals (`block_signals`): a terminal
 sends Ctrl-C to all processes of a group, and workers must stay alive to save their checkpoints.
+
+These modules take part. `hydra_compat` and `callback` let `Stopped` pass through Hydra.
+`execution.group` stops the backend: `execution.local` sets the stop flag of
+`execution.shared_metrics`, which `execution.shard_trainer` reads in the processes of
+`execution.workers`; on a cluster, `execution.dask.trainer` cancels its shards, which
+stops `execution.dask.worker`. `execution.run` ends the runs, and `session` the sweep.
 """
 
 from __future__ import annotations

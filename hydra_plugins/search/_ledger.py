@@ -27,7 +27,7 @@ class Ledger:
 
     With a number of multiply-adds, the search ends at the same trial on every machine, and after
     any number of interruptions: a trial costs the epochs that it has trained, and trials of earlier
-    starts count, too. A time counts from the start of the command.
+    starts count, too. A time starts after the first batch is composed.
     """
 
     def __init__(self, sweeper: OptunaSweeper, first: Lines) -> None:

@@ -34,7 +34,7 @@ def shown_curves(store: Store, jobs: pd.DataFrame, ranking: pd.DataFrame) -> lis
     """Load the curves of the best configurations, the median one, and a run that diverged.
 
     The chosen configuration comes first. A later one is shown if its last validation loss differs
-    by `MIN_DIFFERENCE` from those of the shown ones: a curve that covers another one is of no use.
+    by `MIN_DIFFERENCE` from the losses of all shown curves, so that no curve covers another.
     A configuration is shown by its best replicate. Of the diverged runs with at least one finite
     epoch, the one that trained longest is shown.
 

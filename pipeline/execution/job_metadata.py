@@ -54,6 +54,8 @@ def job_tags(number: int, shard: str, values: Mapping[str, Any]) -> dict[str, st
 def dataset_info(job: Job, data: Dataset) -> DatasetInfo:
     """The dataset, as MLflow's UI shows it."""
     source = job.data.file or job.data.dir or job.data.url or "scikit-learn"
+    if job.data.id is not None:
+        source = f"https://www.openml.org/d/{job.data.id}"
     return DatasetInfo(data.name, data.digest, redact(source), json.dumps(_sizes(data)))
 
 

@@ -181,5 +181,5 @@ class BatchPruner:
             return trial.should_prune()
 
     def attributes(self, number: int) -> dict[str, Any]:
-        """The notes of the pruner about a trial, which it needs for the next batches."""
+        """The attributes that the pruner stores for a trial; later batches use them."""
         return dict(self._study._storage.get_trial_system_attrs(self._ids[number]))

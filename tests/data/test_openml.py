@@ -13,9 +13,11 @@ from urllib.error import URLError
 import pytest
 from sklearn.datasets import _openml
 
-from pipeline.config import DataConfig
+from pipeline.config import DataConfig, Job, parse_tracking
 from pipeline.data.load import load
 from pipeline.errors import DataError
+from pipeline.execution.job_metadata import dataset_info
+from tests.conftest import SMALL, TRACKING
 
 ROWS = "".join(
     f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}\n" for i in range(40)
@@ -99,6 +101,11 @@ def test_table_of_openml_is_split_encoded_and_cached(openml: list[str]) -> None:
     assert len(openml) == count
     other = load(config(id=61, target="colour"), "float32")
     assert other.classes == ("blue", "red")
+
+
+def test_run_records_the_address_of_the_openml_dataset(openml: list[str]) -> None:
+    job = Job(SMALL, config(id=61), parse_tracking(TRACKING))
+    assert dataset_info(job, load(job.data, "float32")).source == "https://www.openml.org/d/61"
 
 
 def test_missing_network_asks_for_a_table(openml: list[str]) -> None:
