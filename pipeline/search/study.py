@@ -80,7 +80,7 @@ class Study:
     def split(
         self, trials: Sequence[FrozenTrial], *, apart: bool = False
     ) -> list[list[FrozenTrial]]:
-        """Divide trials of `next_trials` into those of finished batches and those of the last batch.
+        """Divide trials of `next_trials` into finished batches and the last batch.
 
         With a pruner, each group trains on its own: the trials of an unfinished batch are compared
         with each other, and finished trials keep their outcomes. Without one they stay together,
