@@ -17,6 +17,7 @@ from pipeline.analysis.ensemble import Ensemble
 from pipeline.analysis.runs import rank, tabulate
 from pipeline.data.load import load_test
 from pipeline.errors import PipelineError
+from pipeline.report.write import write_report
 from pipeline.serving import ensemble as module
 from pipeline.serving.command import main
 from pipeline.serving.ensemble import promote_ensemble
@@ -147,7 +148,7 @@ def test_ensemble_is_registered_once_and_replaces_a_champion_that_is_worse(
 def test_ensemble_that_is_not_significantly_better_needs_force(
     store: Store, tmp_path: Path
 ) -> None:
-    equal = [{"num_epochs": 4, "learning_rate": 0.3, "l2_reg": l2_reg} for l2_reg in (0, 1e-6)]
+    equal = [{"num_epochs": 12, "learning_rate": 0.5, "seed": seed} for seed in (0, 1)]
     sweep = train_sweep(store, tmp_path, "equal", *equal)
     best = rank(tabulate(queries.sweep_runs(store, sweep))).iloc[0]
     champion = promote(store, best, "strong")
@@ -157,6 +158,19 @@ def test_ensemble_that_is_not_significantly_better_needs_force(
     replaced, _ = promote_ensemble(store, sweep, "strong", force=True)
     assert Registry(store).champion("strong") == replaced
     assert load_champion(store, "strong").champion == replaced
+
+
+def test_ensemble_of_one_model_is_not_registered(store: Store, tmp_path: Path) -> None:
+    jobs = [{"num_epochs": 4, "learning_rate": 0.3, "l2_reg": l2_reg} for l2_reg in (0, 1e-6)]
+    sweep = train_sweep(store, tmp_path, "one member", *jobs)
+    with pytest.raises(AnalysisError, match="its best single model is best alone"):
+        promote_ensemble(store, sweep, "one-member", force=True)
+    assert Registry(store).champion("one-member") is None
+    report = write_report(store, sweep, tmp_path / "reports")
+    text = (report.folder / "report.md").read_text()
+    assert "There is no ensemble: the best single model is best alone." in text
+    assert "--ensemble" not in text
+    assert not [line for line in report.lines if line.startswith("Ensemble")]
 
 
 def test_alias_moves_only_after_the_ensemble_reproduces_its_accuracy(
