@@ -109,9 +109,7 @@ def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
     all_jobs = _expand(parsed)
     jobs = _different(all_jobs)
     repeated = len(all_jobs) - len(jobs)
-    if values.where is not None:
-        jobs = _satisfying(values.where, composer, jobs)
-    checked = [parse_job(composer.values(job)) for job in jobs]
+    jobs, checked = _check(composer, jobs, values.where)
     if repeated:
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")
     meter = None
@@ -121,18 +119,28 @@ def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
     return Grid(jobs, checked, values.max_batch_size or len(jobs), meter)
 
 
-def _satisfying(where: str, composer: Composer, jobs: list[list[str]]) -> list[list[str]]:
-    """The jobs whose values satisfy a condition.
+def _check(
+    composer: Composer, jobs: Sequence[list[str]], where: str | None
+) -> tuple[list[list[str]], list[Job]]:
+    """The jobs whose values satisfy a condition: their overrides, and their checked values.
 
     Raises:
-        ConfigError: the condition is malformed, or no job satisfies it.
+        ConfigError: the condition is malformed, no job satisfies it, or a value of a job is wrong.
     """
-    condition = Expression(where, "hydra.sweeper.where")
-    kept = [job for job in jobs if condition.holds(composer.values(job))]
-    if not kept:
-        raise ConfigError(f"no job satisfies hydra.sweeper.where={where!r}: change the condition")
-    print(f"{len(kept)} of {len(jobs)} jobs satisfy {where}")
-    return kept
+    condition = None if where is None else Expression(where, "hydra.sweeper.where")
+    kept, checked = [], []
+    for job in jobs:
+        values = composer.values(job)
+        if condition is None or condition.holds(values):
+            kept.append(job)
+            checked.append(parse_job(values))
+    if condition is not None:
+        if not kept:
+            raise ConfigError(
+                f"no job satisfies hydra.sweeper.where={where!r}: change the condition"
+            )
+        print(f"{len(kept)} of {len(jobs)} jobs satisfy {where}")
+    return kept, checked
 
 
 def _checked_values(sweeper: GridSweeper) -> GridConfig:

@@ -43,7 +43,7 @@ class Ledger:
         """
         assert sweeper.budget is not None
         self._composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
-        jobs = self._jobs(first)
+        jobs = self.jobs(first)
         self._meter = open_meter(sweeper.budget, sweeper.launcher, jobs)
         if not self._meter.fits(jobs):
             raise ConfigError(
@@ -51,19 +51,22 @@ class Ledger:
                 "lower hydra.sweeper.batch_size"
             )
 
-    def fits(self, batch: Sequence[FrozenTrial], lines: Lines) -> bool:
+    def jobs(self, lines: Lines) -> list[Job]:
+        """The jobs with these overrides, which the other methods take."""
+        return [parse_job(self._composer.values(line)) for line in lines]
+
+    def fits(self, batch: Sequence[FrozenTrial], jobs: Sequence[Job]) -> bool:
         """Whether a batch fits into the rest of the budget. Finished trials fit in any case."""
         if all(trial.state.is_finished() for trial in batch):
             return True
-        return self._meter.fits(self._jobs(lines))
+        return self._meter.fits(jobs)
 
-    def measured(self, lines: Lines) -> AbstractContextManager[None]:
+    def measured(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Measure the time of a batch, by which later estimates are corrected."""
-        return self._meter.measured(self._jobs(lines))
+        return self._meter.measured(jobs)
 
-    def spend(self, batch: Sequence[FrozenTrial], lines: Lines) -> None:
+    def spend(self, batch: Sequence[FrozenTrial], jobs: Sequence[Job]) -> None:
         """Take the cost of trained trials from the budget."""
-        jobs = self._jobs(lines)
         size = len(jobs) // len(batch)  # jobs per trial
         for i, trial in enumerate(batch):
             for job in jobs[i * size : (i + 1) * size]:
@@ -80,6 +83,3 @@ class Ledger:
             f"the search ends after {num_trials} of {search.count} trials: the next batch does not "
             f"fit the {self._meter.budget}"
         )
-
-    def _jobs(self, lines: Lines) -> list[Job]:
-        return [parse_job(self._composer.values(line)) for line in lines]

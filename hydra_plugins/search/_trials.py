@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -62,12 +61,15 @@ class TrialTrainer:
             _log_state(self._study)
             for batch in self._study.split(trials, apart=self._ledger is not None):
                 lines = jobs(search, self._fixed, [trial.params for trial in batch])
-                if self._ledger is not None and not self._ledger.fits(batch, lines):
-                    return done
-                with self._ledger.measured(lines) if self._ledger else nullcontext():
+                if self._ledger is None:
                     self._train_batch(batch, lines, done)
-                if self._ledger is not None:
-                    self._ledger.spend(self._study.trials()[done : done + len(batch)], lines)
+                else:
+                    priced = self._ledger.jobs(lines)
+                    if not self._ledger.fits(batch, priced):
+                        return done
+                    with self._ledger.measured(priced):
+                        self._train_batch(batch, lines, done)
+                    self._ledger.spend(self._study.trials()[done : done + len(batch)], priced)
                 done += len(batch)
             ended = self.returns[-1]
             if len(ended) > 1 and all(job.status != JobStatus.COMPLETED for job in ended):

@@ -89,7 +89,7 @@ def diagnose(
     for X, _ in _chunks(data.X_val, data.y_val):
         _, S = forward(params, X)
         predicted.append(S[0].argmax(axis=1))
-        sure.append(_softmax(S[0]).max(axis=1))
+        sure.append(softmax(S[0]).max(axis=1))
     guess, probability = np.concatenate(predicted), np.concatenate(sure)
     C = len(data.classes)
     confusion = np.bincount(data.y_val * C + guess, minlength=C * C).reshape(C, C)
@@ -123,7 +123,8 @@ def _chunks(X: Array, y: Labels) -> Iterator[tuple[Array, Labels]]:
         yield X[start : start + CHUNK], y[start : start + CHUNK]
 
 
-def _softmax(S: Array) -> Array:
+def softmax(S: Array) -> Array:
+    """Probabilities (N, C) of scores S (N, C)."""
     shifted = np.exp(S - S.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 

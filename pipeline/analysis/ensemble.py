@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from pipeline.analysis.artifacts import AnalysisError, load_weights
+from pipeline.analysis.diagnostics import softmax
 from pipeline.analysis.ensemble_selection import BAGS, Probabilities, Selection, select
-from pipeline.analysis.evaluation import ChosenModel, check_test
+from pipeline.analysis.evaluation import ChosenModel, check_shape, check_test
 from pipeline.analysis.intervals import LEVEL, wilson
 from pipeline.analysis.paired import mcnemar
 from pipeline.analysis.runs import selection_metric
 from pipeline.data.load import load_test
 from pipeline.errors import PipelineError
-from pipeline.nn.cost import prediction_cost
+from pipeline.nn.cost import num_parameters, prediction_cost
 from pipeline.nn.model import Array, Params, forward, predict
 from pipeline.tracking.entities import Point, Sweep
 from pipeline.tracking.store import Store
@@ -138,7 +139,7 @@ def measure_ensemble(
     probs = np.empty((C, len(candidates), len(y)), np.float32)
     for m, (_, row) in enumerate(candidates.iterrows()):
         params = load_weights(store, row["run_id"])
-        _check_shape(params, row["run_id"], X.shape[1], C)
+        check_shape(params, row["run_id"], chosen.data)
         probs[:, m] = probabilities(params, X)
         accuracy = float((probs[:, m].argmax(axis=0) == y).mean())
         if abs(accuracy - row["best_val_acc"]) * len(y) > 1 + len(y) / 1000:
@@ -158,8 +159,7 @@ def probabilities(params: Params, X: Array) -> NDArray[np.float32]:
         rows = X[start : start + CHUNK].astype(params.W1.dtype, copy=False)
         with np.errstate(all="ignore"):  # weights from a store may overflow
             _, S = forward(params, rows)
-            odds = np.exp(S[0] - S[0].max(axis=1, keepdims=True))
-            parts.append((odds / odds.sum(axis=1, keepdims=True)).T.astype(np.float32))
+            parts.append(softmax(S[0]).T.astype(np.float32))
     return np.concatenate(parts, axis=1)
 
 
@@ -203,7 +203,7 @@ def _describe(
         gain_low=low,
         gain_high=high,
         num_val=len(y),
-        parameters=sum((D + 1) * H + (H + 1) * C for H in sizes),
+        parameters=sum(num_parameters(H, D, C) for H in sizes),
         multiply_adds=sum(prediction_cost(H, D, C) for H in sizes),
         test=None,
         oob_hits=selection.hits & covered,
@@ -264,8 +264,3 @@ def _as_test(values: Sequence[float]) -> EnsembleTest:
     accuracy, num_test, *gain = values
     low, high = wilson(round(accuracy * num_test), max(1, round(num_test)))
     return EnsembleTest(accuracy, low, high, int(num_test), *gain)
-
-
-def _check_shape(params: Params, run_id: str, D: int, C: int) -> None:
-    if params.W1.shape[1] != D or params.W2.shape[2] != C:
-        raise AnalysisError(f"the weights of run {run_id} do not fit the data")

@@ -132,11 +132,18 @@ def _load_data(job: Job, weights: Params, row: pd.Series[Any]) -> Dataset:
             f"{row['dataset_digest']}): restore "
             f"{job.data.file or job.data.dir or 'the files in the cache folder'}"
         )
-    if weights.W1.shape[1] != data.X_train.shape[1] or weights.W2.shape[2] != len(data.classes):
-        raise AnalysisError(
-            f"the weights of run {row['run_id']} do not fit the data of {data.name}"
-        )
+    check_shape(weights, row["run_id"], data)
     return data
+
+
+def check_shape(weights: Params, run_id: str, data: Dataset) -> None:
+    """Check that weights have the features and classes of a dataset.
+
+    Raises:
+        AnalysisError: they have others.
+    """
+    if weights.W1.shape[1] != data.X_train.shape[1] or weights.W2.shape[2] != len(data.classes):
+        raise AnalysisError(f"the weights of run {run_id} do not fit the data of {data.name}")
 
 
 def check_test(data: Dataset, row: pd.Series[Any]) -> None:

@@ -15,7 +15,7 @@ from pipeline.blas import one_thread
 from pipeline.config import Job
 from pipeline.data.load import load
 from pipeline.errors import ConfigError
-from pipeline.execution.dry_run import format_duration, seconds_per_image
+from pipeline.execution.dry_run import format_duration, images_per_epoch, seconds_per_image
 from pipeline.nn.cost import training_cost
 
 KEY = "hydra.sweeper.budget"
@@ -91,8 +91,8 @@ class Meter:
     def price(self, job: Job) -> float:
         """The price of a job: multiply-adds, or seconds of one core."""
         hyper = job.hyperparameters
-        (num_train, D), num_val = self._data.X_train.shape, len(self._data.y_val)
         if self.budget.seconds is None:
+            (num_train, D), num_val = self._data.X_train.shape, len(self._data.y_val)
             C = len(self._data.classes)
             sizes = hyper.hidden_size, hyper.num_epochs, num_train, num_val, D, C
             return float(training_cost(*sizes))
@@ -100,7 +100,7 @@ class Meter:
         if H not in self._per_image:
             with one_thread():
                 self._per_image[H] = seconds_per_image(hyper, self._data)
-        images = num_train + num_val / 3  # without gradients: a third of the work
+        images = images_per_epoch(self._data)
         return float(self._slowdown * hyper.num_epochs * images * self._per_image[H])
 
     def fits(self, jobs: Sequence[Job]) -> bool:

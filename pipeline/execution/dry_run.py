@@ -106,7 +106,7 @@ def _seconds(
             per_image[H] = seconds_per_image(
                 next(job for job in jobs if job.hidden_size == H), data
             )
-    images = len(data.y_train) + len(data.y_val) / 3  # without gradients: a third of the work
+    images = images_per_epoch(data)
     total = 0.0
     for wave in waves:
         times = (
@@ -116,6 +116,11 @@ def _seconds(
         )
         total += makespan(times, cores // wave[0].threads)
     return total
+
+
+def images_per_epoch(data: Dataset) -> float:
+    """The work of an epoch, in training images. Without gradients, an image is a third of one."""
+    return len(data.y_train) + len(data.y_val) / 3
 
 
 def seconds_per_image(job: Hyperparameters, data: Dataset) -> float:

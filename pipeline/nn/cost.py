@@ -22,6 +22,11 @@ def prediction_cost(hidden_size: Any, D: int, C: int) -> Any:
     return hidden_size * (D + C)
 
 
+def num_parameters(hidden_size: int, D: int, C: int) -> int:
+    """The number of weights and biases of a model."""
+    return (D + 1) * hidden_size + (hidden_size + 1) * C
+
+
 def training_cost(
     hidden_size: Any, num_epochs: Any, num_train: Any, num_val: Any, D: int, C: int
 ) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.analysis.ensemble import Ensemble
 from pipeline.analysis.evaluation import Best
 from pipeline.analysis.result import SweepAnalysis
-from pipeline.nn.cost import prediction_cost
+from pipeline.nn.cost import num_parameters, prediction_cost
 from pipeline.report.formatting import percent, points
 from pipeline.report.tables import Table
 
@@ -86,7 +86,7 @@ def _comparison(ensemble: Ensemble, best: Best, D: int, C: int) -> Table:
             percent(ensemble.single_acc),
             percent(best.val_acc),
             "–" if best.test_acc is None else percent(best.test_acc),
-            f"{(D + 1) * H + (H + 1) * C:,}",
+            f"{num_parameters(H, D, C):,}",
             f"{prediction_cost(H, D, C):,}",
         ],
         [

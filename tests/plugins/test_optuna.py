@@ -31,7 +31,7 @@ from pipeline.search.space import as_overrides
 from pipeline.search.study import Study
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
-from tests.commands import report_of
+from tests.commands import num_ended_trials, report_of
 
 NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
 LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]
@@ -230,24 +230,12 @@ def command(outputs: Path, *args: str, prelude: str = "pass") -> subprocess.Pope
     )
 
 
-def with_result(outputs: Path) -> int:
-    """The number of results in the study of a process that runs."""
-    if not (outputs / "optuna.db").exists():
-        return 0
-    with closing(sqlite3.connect(outputs / "optuna.db", timeout=10)) as database:
-        try:
-            query = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
-            return int(database.execute(query).fetchone()[0])
-        except sqlite3.OperationalError:  # there is no such table yet
-            return 0
-
-
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A search of two batches that was killed after the first batch and then resumed."""
     outputs = tmp_path_factory.mktemp("swept") / "outputs"
     first = command(outputs, *SMALL, *MIXED)
-    while first.poll() is None and with_result(outputs) < 4:
+    while first.poll() is None and num_ended_trials(outputs) < 4:
         time.sleep(0.05)
     assert first.poll() is None, first.communicate()[0]
     first.kill()

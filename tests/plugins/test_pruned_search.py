@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from tests import commands
-from tests.commands import report_of
+from tests.commands import num_ended_trials, report_of
 
 SEARCH = [
     "-m",
@@ -42,18 +40,6 @@ def facts(outputs: Path) -> list[tuple[Any, ...]]:
         (t.number, t.params, t.state.name, t.value, t.intermediate_values, t.system_attrs)
         for t in trials(outputs)
     ]
-
-
-def num_finished(outputs: Path) -> int:
-    """The number of finished trials of a process that runs."""
-    if not (outputs / "optuna.db").exists():
-        return 0
-    with closing(sqlite3.connect(outputs / "optuna.db", timeout=10)) as database:
-        try:
-            query = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
-            return int(database.execute(query).fetchone()[0])
-        except sqlite3.OperationalError:  # there is no such table yet
-            return 0
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +83,12 @@ def test_killed_search_resumes_to_the_same_trials_values_and_prunes(
         stderr=subprocess.DEVNULL,
         cwd=tmp_path,
     )
-    while first.poll() is None and num_finished(outputs) < 6:  # in the middle of a batch
+    while first.poll() is None and num_ended_trials(outputs) < 6:  # in the middle of a batch
         time.sleep(0.002)
     assert first.poll() is None
     first.kill()
     first.wait()
-    assert 6 <= num_finished(outputs) < 12
+    assert 6 <= num_ended_trials(outputs) < 12
     commands.succeed(outputs, *SEARCH, *more)
     assert facts(outputs) == facts(whole)
     runs = {run["job"]: run for run in report_of(outputs)["runs"]}
