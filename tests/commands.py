@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.tracking.store import Store
+from tests import fork_server
 
 
 def run(
@@ -34,29 +35,28 @@ def run(
         cwd: the working directory; None: the folder that holds `outputs`.
         env: further environment variables.
     """
-    return _run(outputs, ["-m", module, *arguments], cwd, env)
+    outputs.parent.mkdir(parents=True, exist_ok=True)
+    environment = _environment(outputs) | dict(env or {})
+    return fork_server.run(module, arguments, cwd or outputs.parent, environment)
 
 
 def run_code(outputs: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m pipeline` to its end, after some code that changes it."""
     start = f"{code}\nfrom pipeline.__main__ import main\nmain()"
-    return _run(outputs, ["-c", start, *arguments], None, None)
-
-
-def _run(
-    outputs: Path, arguments: list[str], cwd: Path | None, env: Mapping[str, str] | None
-) -> subprocess.CompletedProcess[str]:
-    outputs.parent.mkdir(parents=True, exist_ok=True)
-    # `mlflow.set_tracking_uri` in a test exports its store, which is not the default of a user.
-    inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd or outputs.parent,
-        env=inherited | {"PIPELINE_OUTPUTS": str(outputs)} | dict(env or {}),
+        [sys.executable, "-c", start, *arguments],
+        cwd=outputs.parent,
+        env=_environment(outputs),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def _environment(outputs: Path) -> dict[str, str]:
+    # `mlflow.set_tracking_uri` in a test exports its store, which is not the default of a user.
+    inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return inherited | {"PIPELINE_OUTPUTS": str(outputs)}
 
 
 def succeed(outputs: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
