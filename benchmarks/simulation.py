@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 Hits = NDArray[np.bool_]  # (models, images)
 
@@ -31,9 +31,9 @@ def of_seeds(
         seeds: the number of models of each configuration.
         luck: the standard deviation of a seed's effect on the probit of the accuracy.
     """
-    level = np.repeat(norm.ppf(accuracies), seeds) * (1 + luck**2) ** 0.5
+    level = np.repeat(ndtri(accuracies), seeds) * (1 + luck**2) ** 0.5
     effects = luck * random.standard_normal(len(level)) if luck else 0.0
-    return np.asarray(norm.cdf(level + effects))
+    return np.asarray(ndtr(level + effects))
 
 
 def simulate(
@@ -56,7 +56,7 @@ def simulate(
         luck: see `of_seeds`.
         correlation: between two models on the same image, from the difficulty of the image.
     """
-    level = norm.ppf(of_seeds(random, accuracies, seeds, luck)).astype(np.float32)
+    level = ndtri(of_seeds(random, accuracies, seeds, luck)).astype(np.float32)
     difficulty = correlation**0.5 * random.standard_normal(images, np.float32)
     own = (1 - correlation) ** 0.5 * random.standard_normal((len(level), images), np.float32)
     return level[:, None] + difficulty + own > 0
@@ -75,4 +75,4 @@ def simulate_halving(
     common = common + 0.5 * random.standard_normal(shape, np.float32)
     early, late = (common + 0.5 * random.standard_normal(shape, np.float32) for _ in range(2))
     true = np.asarray(accuracies)[:, None]
-    return early + norm.ppf(true - gain) > 0, late + norm.ppf(true) > 0
+    return early + ndtri(true - gain) > 0, late + ndtri(true) > 0

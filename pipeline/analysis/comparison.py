@@ -13,6 +13,7 @@ from scipy.special import bdtrc, ndtr, ndtri
 
 from pipeline.analysis.artifacts import AnalysisError, load_hits
 from pipeline.analysis.confidence import ALPHA
+from pipeline.analysis.correction import luck_of_choice, resample
 from pipeline.analysis.paired import Hits
 from pipeline.outcomes import Outcome
 from pipeline.tracking.store import Store
@@ -25,8 +26,9 @@ POINT = 0.01
 class ModelComparison:
     """A model that was selected among candidates, against another model."""
 
-    difference: float  # of accuracy: the selected model minus the other one
-    low: float  # of the 95 % interval; this end is corrected for the selection
+    difference: float  # of accuracy: the selected model minus the other one, as measured
+    corrected: float  # without the part that is due to the selection
+    low: float  # the 95 % interval of the corrected difference
     high: float
     p_value: float  # one-sided, corrected for the selection: the other model is as good or better
     num_candidates: int
@@ -55,6 +57,9 @@ def compare_selected(
     resampled images. Candidates that are clearly worse than the other model would make the test
     blind, so they are left out (Hansen, 2005, "A test for superior predictive ability").
 
+    The same resamples correct the difference, as in `correct_selection`. The lower end of its
+    interval is the measured difference minus the 97.5 % quantile of that distribution.
+
     The differences are not divided by their standard errors. The standard error of a model with few
     mistakes is small because of its luck, so the largest quotient among equal models exceeds its
     bootstrap distribution too often: in 8 % of cases instead of 5 % for 64 models at 97 % on 359
@@ -79,8 +84,9 @@ def compare_selected(
     competes = differences >= -deviations * math.sqrt(2 * math.log(math.log(max(n, 16))))
     competes[selected] = True
     random = np.random.default_rng(random_state)
-    drawn = random.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float32)
-    largest = ((drawn - 1) @ signs[competes].T).max(axis=1) / n
+    luck = (resample(random, n, resamples) - 1) @ signs.T / n
+    largest = luck[:, competes].max(axis=1)
+    optimism = float(luck_of_choice(differences, luck, selected).mean())
     difference, deviation = float(differences[selected]), float(deviations[selected])
     reached = int((largest >= difference - 0.5 * step / n).sum()) if difference > 0 else resamples
     # With few differing images the bootstrap is too coarse, and the exact McNemar test decides.
@@ -90,6 +96,7 @@ def compare_selected(
     factor = critical + float(ndtri(POWER))
     return ModelComparison(
         difference=difference,
+        corrected=difference - max(0.0, optimism),
         low=difference - float(np.quantile(largest, 1 - ALPHA / 2)),
         high=difference + float(ndtri(1 - ALPHA / 2)) * deviation,
         p_value=max(exact, (reached + 1) / (resamples + 1)),

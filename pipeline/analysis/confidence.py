@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.analysis.intervals import Noise, accuracy_interval
-from pipeline.analysis.paired import Hits, Paired, configuration_codes, pair, pooled_noise
+from pipeline.analysis.paired import Hits, Paired, configuration_codes, interval_noise, pair
 from pipeline.analysis.runs import selection_keys
 from pipeline.selection import configuration_key
 
@@ -57,7 +57,7 @@ def replicates(models: pd.DataFrame, hits: Hits) -> pd.DataFrame:
         cost=("cost", "min"),
     )
     table.insert(0, "configuration", list(dict.fromkeys(models["configuration"])))
-    noise = pooled_noise(models) if (table["n"] > 1).any() else Noise.none()
+    noise = interval_noise(models) if (table["n"] > 1).any() else Noise.none()
     ends = [
         accuracy_interval(float(table.loc[code, "mean"]), hits[codes == code], noise)
         for code in table.index

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.analysis.intervals import Noise, accuracy_interval
-from pipeline.analysis.paired import Hits, configuration_codes, pooled_noise
+from pipeline.analysis.paired import Hits, configuration_codes, interval_noise, pooled_noise
 
 CHUNK_BYTES = 1 << 25  # of resampled images at once
 
@@ -29,6 +30,32 @@ class Estimate:
     def optimism(self) -> float:
         """The part of the raw accuracy that is due to the selection, at least 0."""
         return self.raw - self.corrected
+
+
+def resample(random: np.random.Generator, n: int, count: int) -> NDArray[np.float32]:
+    """Draw bootstrap samples of n images: how often each contains each image, (count, n)."""
+    drawn = random.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=count * n)
+    return counts.reshape(count, n).astype(np.float32)
+
+
+def luck_of_choice(
+    values: NDArray[np.float64], luck: NDArray[np.floating], chosen: int
+) -> NDArray[np.float64]:
+    """The part of a measured value that is due to its choice as the highest one, by resample.
+
+    Args:
+        values: (K,) the measured values of the candidates.
+        luck: (resamples, K) their changes in the resamples.
+        chosen: the candidate with the highest value.
+
+    Returns:
+        (resamples,) the value of the chosen one minus p − d (`correct_selection`).
+    """
+    winners = (values + luck).argmax(axis=1)
+    # The luck of the chosen one has mean 0: it is a control variate.
+    lost = luck[np.arange(len(luck)), winners] - luck[:, chosen]
+    return np.asarray(values[chosen] - values[winners] + lost, np.float64)
 
 
 def correct_selection(
@@ -58,22 +85,21 @@ def correct_selection(
     shares = np.zeros((len(counts), n := hits.shape[1]), np.float32)
     np.add.at(shares, codes, hits)
     shares /= counts[:, None].astype(np.float32)
-    noise = pooled_noise(models) if (counts > 1).any() else Noise.none()
+    replicated = bool((counts > 1).any())
+    noise = pooled_noise(models) if replicated else Noise.none()
     spread = np.sqrt(noise.variance / counts)
     random = np.random.default_rng(random_state)
     optimism = 0.0
-    size = max(1, CHUNK_BYTES // (8 * n))
+    size = max(1, CHUNK_BYTES // (16 * n))
     for start in range(0, resamples, size):
-        drawn = random.multinomial(n, np.full(n, 1 / n), min(size, resamples - start))
-        luck = (drawn.astype(np.float32) - 1) @ shares.T / n
+        drawn = resample(random, n, min(size, resamples - start))
+        luck = (drawn - 1) @ shares.T / n
         luck = luck + spread * random.standard_normal(luck.shape)
-        winners = (means + luck).argmax(axis=1)
-        # The luck of the chosen one has mean 0: it is a control variate.
-        lost = luck[np.arange(len(luck)), winners] - luck[:, 0]
-        optimism += float((means[0] - means[winners] + lost).sum()) / resamples
+        optimism += float(luck_of_choice(means, luck, 0).sum()) / resamples
     raw = float(means[0])
     corrected = raw - float(np.clip(optimism, 0, raw))
     own = models["best_val_acc"][codes == 0]
+    noise = interval_noise(models) if replicated else Noise.none()
     low, high = accuracy_interval(corrected, hits[codes == 0], noise)
     return Estimate(
         raw=raw,

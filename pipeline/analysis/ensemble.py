@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from pipeline.analysis.artifacts import AnalysisError, load_weights
 from pipeline.analysis.diagnostics import softmax
 from pipeline.analysis.ensemble_selection import BAGS, Probabilities, Selection, select
 from pipeline.analysis.evaluation import ChosenModel, check_shape, check_test
-from pipeline.analysis.intervals import LEVEL, wilson
+from pipeline.analysis.intervals import paired_interval, wilson
 from pipeline.analysis.paired import mcnemar
 from pipeline.analysis.runs import selection_metric
 from pipeline.data.load import load_test
@@ -199,9 +198,9 @@ def _describe(
         oob_low=wilson(int(hits.sum()), len(hits))[0],
         oob_high=wilson(int(hits.sum()), len(hits))[1],
         single_acc=float(single.mean()),
-        gain=gain,
-        gain_low=low,
-        gain_high=high,
+        gain=float(gain),
+        gain_low=float(low),
+        gain_high=float(high),
         num_val=len(y),
         parameters=sum(num_parameters(H, D, C) for H in sizes),
         multiply_adds=sum(prediction_cost(H, D, C) for H in sizes),
@@ -209,19 +208,6 @@ def _describe(
         oob_hits=selection.hits & covered,
     )
     return replace(found, test=_test(store, sweep, found, chosen, candidates.iloc[0], final=final))
-
-
-def paired_interval(differences: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The mean of differences from −1 to 1, and its 95 % interval.
-
-    The interval is the adjusted Wald interval of Bonett and Price (2012), as in `paired.mcnemar`.
-    Differences may be fractions, so Σ d² replaces the number of discordant examples.
-    """
-    n = len(differences)
-    middle = float(differences.sum()) / (n + 2)
-    spread = (float(np.square(differences).sum()) + 2) / (n + 2) - middle**2
-    half = float(ndtri(LEVEL)) * (spread / (n + 2)) ** 0.5
-    return float(differences.mean()), middle - half, middle + half
 
 
 def _test(

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import bdtr, ndtri, stdtr, stdtrit
+from scipy.special import bdtr, stdtr, stdtrit
 
-from pipeline.analysis.intervals import LEVEL, Noise, satterthwaite
+from pipeline.analysis.intervals import LEVEL, Noise, paired_interval, satterthwaite
 from pipeline.analysis.runs import number
 
 Hits = NDArray[np.bool_]  # (models, images): which images each model classifies correctly
 Seeds = Mapping[Any, int]  # of a configuration: seed → row of its model
 
+ENOUGH_DF = 3  # degrees of freedom of the better half that suffice for an interval
 FEW_DF = 6  # degrees of freedom below which the variance over seeds alone determines the test
 
 
@@ -66,19 +67,14 @@ def pair(models: pd.DataFrame, hits: Hits, chosen: Seeds, others: Sequence[Seeds
 def mcnemar(chosen: NDArray[np.bool_], others: Hits) -> list[Paired]:
     """McNemar's exact test of one model (images,) against others (models, images).
 
-    The interval of the difference is the adjusted Wald interval of Bonett and Price (2012).
+    The interval of the difference is `paired_interval`.
     """
-    n = len(chosen)
     wins, losses = (chosen & ~others).sum(axis=1), (others & ~chosen).sum(axis=1)
     p_values = np.minimum(1, 2 * bdtr(np.minimum(wins, losses), wins + losses, 0.5))
-    won, lost = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
-    half = ndtri(LEVEL) * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
-    middle = won - lost
+    intervals = paired_interval(chosen.astype(np.int8) - others.astype(np.int8))
     return [
         Paired(float(difference), float(low), float(high), float(p_value), np.nan, "mcnemar")
-        for difference, low, high, p_value in zip(
-            (wins - losses) / n, middle - half, middle + half, p_values, strict=True
-        )
+        for difference, low, high, p_value in zip(*intervals, p_values, strict=True)
     ]
 
 
@@ -93,15 +89,35 @@ def pooled_noise(models: pd.DataFrame, *, blocks: bool = True) -> Noise:
         models: a row per model, with `configuration`, `seed` and `best_val_acc`.
         blocks: whether to remove the effect that a seed has on all configurations.
     """
-    codes = configuration_codes(models)
-    means = models["best_val_acc"].groupby(codes).transform("mean").to_numpy(float)
-    of_each = pd.Series(means).groupby(codes).first()
-    better = models[means >= of_each.quantile(interpolation="higher")]
+    better = _better_half(models)
     for some, blocked in ((better, blocks), (models, blocks), (better, False), (models, False)):
         noise = seed_noise(some, blocks=blocked)
         if noise.df:
             return noise
     return Noise.none()
+
+
+def interval_noise(models: pd.DataFrame) -> Noise:
+    """The variance of a model's accuracy over seeds, for the interval of one configuration.
+
+    Other than in a comparison, the effect that a seed has on all configurations counts here. The
+    variance is that of the better half (`pooled_noise`), if it has `ENOUGH_DF` degrees of freedom.
+    With one or two, the quantile of t (12.7 or 4.3) would widen the interval more than the bad
+    configurations do.
+
+    Args:
+        models: a row per model, with `configuration`, `seed` and `best_val_acc`.
+    """
+    noise = seed_noise(_better_half(models), blocks=False)
+    return noise if noise.df >= ENOUGH_DF else seed_noise(models, blocks=False)
+
+
+def _better_half(models: pd.DataFrame) -> pd.DataFrame:
+    """The models of the better half of configurations, by the mean accuracy."""
+    codes = configuration_codes(models)
+    means = models["best_val_acc"].groupby(codes).transform("mean").to_numpy(float)
+    of_each = pd.Series(means).groupby(codes).first()
+    return models[means >= of_each.quantile(interpolation="higher")]
 
 
 def seed_noise(models: pd.DataFrame, *, blocks: bool) -> Noise:

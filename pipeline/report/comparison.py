@@ -20,16 +20,22 @@ def verdict(comparison: SweepComparison) -> str:
     ahead = max(models, key=lambda model: model.difference)
     leading = comparison.first if ahead is models[0] else comparison.second
     lead = (
-        f"{leading.sweep.name} leads by {100 * ahead.difference:.1f} points on the same validation "
-        f"examples (95 % interval {points(ahead.low)} to {points(ahead.high)}, corrected for the "
-        f"choice among {ahead.num_candidates}; p = {comparison.p_value:.2g})"
+        f"On the same validation examples, the accuracy of {leading.sweep.name} is "
+        f"{100 * ahead.difference:.1f} points higher"
     )
+    if ahead.num_candidates > 1:
+        lead += (
+            f". Corrected for its choice among {ahead.num_candidates} models, the difference is "
+            f"{points(ahead.corrected)} points"
+        )
+    interval = f"95 % interval {points(ahead.low)} to {points(ahead.high)}"
+    lead += f" ({interval}, p = {comparison.p_value:.2g})."
     if comparison.better is None:
         return (
-            f"The chosen models cannot be distinguished: {lead}. To detect a difference of one "
+            f"The chosen models cannot be distinguished. {lead} To detect a difference of one "
             f"point, about {ahead.images_for_one_point:,} validation examples are needed."
         )
-    return f"The chosen model of {comparison.better.sweep.name} is better: {lead}."
+    return f"The chosen model of {comparison.better.sweep.name} is better. {lead}"
 
 
 def side_by_side(comparison: SweepComparison) -> list[tuple[str, str, str]]:
@@ -43,7 +49,7 @@ def _summary(found: SweepAnalysis) -> dict[str, str]:
     tied, important, digest = "–", "–", found.jobs["dataset_digest"].dropna()
     if evidence is not None:
         others = len(evidence.confidence.table) - 1
-        tied = f"{len(evidence.confidence.members) - 1} of the other {others} configurations"
+        tied = f"{len(evidence.confidence.members) - 1} of {others} other finished configurations"
         names = evidence.importance.shares["values"].tolist()
         important = " × ".join(names[0]) if names else "–"
     return {

@@ -47,19 +47,32 @@ def _chosen_by(found: SweepAnalysis) -> Iterator[str]:
 
 def _separation(found: SweepAnalysis) -> Iterator[str]:
     """How many configurations cannot be distinguished from the chosen one."""
-    if found.evidence is None or len(found.evidence.confidence.table) == 1:
+    evidence = found.evidence
+    if evidence is None or evidence.estimate.num_candidates == 1:
         return
-    confidence = found.evidence.confidence
     by = "" if found.select_by == "val_acc" else " by their validation accuracy"
-    others, tied = len(confidence.table) - 1, len(confidence.members) - 1
+    others, tied = len(evidence.confidence.table) - 1, len(evidence.confidence.members) - 1
+    halted = evidence.estimate.num_candidates - 1 - others
+    if not others:
+        yield f"No other configuration has finished: {halted} {_were(halted)} halted"
+        return
+    finished = "finished " if halted else ""
     if others == 1:
         what = "cannot be distinguished from the best one" if tied else "is significantly worse"
-        yield f"The other configuration {what}{by}"
+        line = f"The other {finished}configuration {what}{by}"
+    elif tied == others:
+        of = f"None of the other {others} {finished}configurations"
+        line = f"{of} can be distinguished from the best one{by}"
     elif tied:
-        of = f"{tied} of the other {others} configurations"
-        yield f"{of} cannot be distinguished from the best one{by}"
+        of = f"{tied} of the other {others} {finished}configurations"
+        line = f"{of} cannot be distinguished from the best one{by}"
     else:
-        yield f"All other {others} configurations are significantly worse{by}"
+        line = f"All other {others} {finished}configurations are significantly worse{by}"
+    yield line + (f"; {halted} {_were(halted)} halted and not compared" if halted else "")
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def validation_accuracy(found: SweepAnalysis) -> str:

@@ -24,6 +24,20 @@ def test_best_of_equal_models_rarely_replaces_an_equal_champion() -> None:
     assert naively >= 12  # which treats the selected model as given
 
 
+def test_corrected_difference_lies_inside_its_interval_and_is_nearly_unbiased() -> None:
+    measured, corrected = [], []
+    for repeat in range(40):
+        hits = simulate(np.random.default_rng(repeat), [0.95] * 33, 500)
+        champion, candidates = hits[-1], hits[:-1]
+        best = int(candidates.mean(axis=1).argmax())
+        found = compare_selected(champion, candidates, best, resamples=200)
+        assert found.low < found.corrected < found.difference < found.high
+        measured.append(found.difference)
+        corrected.append(found.corrected)
+    assert np.mean(measured) > 0.01  # the models are equal
+    assert abs(np.mean(corrected)) < 0.4 * np.mean(measured)
+
+
 def test_clearly_better_model_replaces_the_champion() -> None:
     hits = simulate(np.random.default_rng(0), [0.9] * 10 + [0.95, 0.9], 2000)
     found = compare_selected(hits[-1], hits[:-1], 10)

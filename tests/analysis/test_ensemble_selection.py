@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.analysis import ensemble_selection
-from pipeline.analysis.ensemble import paired_interval
 from pipeline.analysis.ensemble_selection import BAGS, PICKS, Library, select
-from pipeline.analysis.paired import mcnemar
 from pipeline.selection import SelectBy
 
 N, C = 300, 4
@@ -111,11 +109,3 @@ def test_out_of_bag_accuracy_of_random_models_is_that_of_guessing() -> None:
     assert np.mean(measured) > 1 / C + 0.03
     assert np.mean(honest) == pytest.approx(1 / C, abs=0.02)
     assert np.mean(single) == pytest.approx(1 / C, abs=0.02)
-
-
-def test_interval_of_whole_differences_is_that_of_mcnemars_table() -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.random((2, 50)) < 0.7
-    (expected,) = mcnemar(one, other[None])
-    found = paired_interval(one.astype(float) - other)
-    assert found == pytest.approx(expected[:3])

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.analysis.intervals import Noise, accuracy_interval, difference_interval, wilson
+from pipeline.analysis.intervals import (
+    Noise,
+    accuracy_interval,
+    difference_interval,
+    paired_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,19 @@ def test_noise_over_seeds_widens_the_interval() -> None:
     # The variances add: 0.01² / 3 over seeds, and the one over images.
     over_images = float(hits.mean(axis=0).var()) / 1000
     variance = over_images + 0.01**2 / 3
-    df = variance**2 / ((0.01**2 / 3) ** 2 / 16 + over_images**2 / 999)
-    assert 100 < df < 1000
-    assert both[1] - both[0] == pytest.approx(2 * 1.965 * variance**0.5, rel=0.02)
+    # The quantiles: t with 16 degrees of freedom is 2.120 and the normal one 1.960.
+    critical = (2.120 * 0.01**2 / 3 + 1.960 * over_images) / variance
+    assert both[1] - both[0] == pytest.approx(2 * critical * variance**0.5, rel=0.02)
     assert images_only[0] > both[0] and images_only[1] < both[1]
+
+
+def test_interval_of_paired_differences_is_the_adjusted_wald_interval() -> None:
+    wins, losses, n = 9, 3, 100
+    differences = np.repeat([1, -1, 0], [wins, losses, n - wins - losses]).astype(np.int8)
+    # Bonett and Price (2012): p_jk = (f_jk + 1) / (n + 2), of the two kinds of discordant pairs
+    p12, p21 = 10 / 102, 4 / 102
+    half = 1.959964 * ((p12 + p21 - (p12 - p21) ** 2) / 102) ** 0.5
+    found = paired_interval(np.stack([differences, -differences]))
+    assert found[0] == pytest.approx([0.06, -0.06])
+    assert found[1] == pytest.approx([p12 - p21 - half, p21 - p12 - half])
+    assert found[2] == pytest.approx([p12 - p21 + half, p21 - p12 + half])

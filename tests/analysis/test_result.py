@@ -26,7 +26,7 @@ def test_p_value_of_two_sweeps_is_two_sided(
     difference: float, p_values: tuple[float, float], p_value: float, better: Any
 ) -> None:
     ours, theirs = (
-        ModelComparison(sign * difference, 0.0, 0.0, p, 1, 1)
+        ModelComparison(sign * difference, sign * difference, 0.0, 0.0, p, 1, 1)
         for sign, p in zip((1, -1), p_values, strict=True)
     )
     found = SweepComparison(FIRST, SECOND, (ours, theirs), None)
