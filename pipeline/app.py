@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.composed import job_values
 from pipeline.hydra_compat import allow_lazy_help, raise_pending_signals
 from pipeline.paths import CONF
-from pipeline.session import job_return_value, run_context
+from pipeline.session import current_session, job_return_value, run_context
 
 log = logging.getLogger("pipeline")
 
@@ -43,8 +43,10 @@ def app(config: DictConfig) -> float | None:
         folder=Path(hydra_config.runtime.output_dir),
         log=log,
     )
+    context, session = run_context(config, hydra_config), current_session()
+    datasets = None if session is None else session.datasets
     with LocalBackend(cores=1) as backend:
-        (run,) = train_jobs([spec], run_context(config, hydra_config), backend)
+        (run,) = train_jobs([spec], context, backend, datasets=datasets)
     if run.error is not None:
         raise CompactHydraException(str(run.error)) from run.error
     return job_return_value(run)

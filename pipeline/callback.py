@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
@@ -14,9 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline import shutdown
 from pipeline.checks import check_single_run
 from pipeline.composed import job_values, redact_saved, task_part, tracking_config
-from pipeline.config import parse_job
+from pipeline.config import Job, parse_job
 from pipeline.errors import PipelineError
 from pipeline.session import current_session
+
+if TYPE_CHECKING:
+    from pipeline.execution.datasets import Datasets
 
 SWEEPERS = (
     "hydra_plugins.population.sweeper.GridSweeper",
@@ -32,12 +35,15 @@ class SweepCallback(Callback):
 
         Workers of Hydra's other launchers run the jobs of a sweep, which has been checked.
         """
-        if current_session() is None:
+        session = current_session()
+        if session is None:
             return
         try:
             check_single_run(config.hydra)
             tracking_config(config)
-            parse_job(job_values(task_part(config)))
+            job = parse_job(job_values(task_part(config)))
+            with shutdown.reraise_pending_signal():
+                session.datasets = _load(job)
         except (PipelineError, CompactHydraException) as error:
             sys.exit(str(error))
 
@@ -65,3 +71,16 @@ class SweepCallback(Callback):
         if config.hydra.output_subdir is not None:
             folder = Path(config.hydra.runtime.output_dir, config.hydra.output_subdir)
             redact_saved(folder, ("config.yaml", "hydra.yaml", "overrides.yaml"))
+
+
+def _load(job: Job) -> Datasets:
+    """The dataset of a job, which has been compared with the job.
+
+    Raises:
+        PipelineError: the dataset cannot be loaded, or the job does not fit it.
+    """
+    from pipeline.execution.datasets import Datasets
+
+    datasets = Datasets()
+    datasets.check([job])
+    return datasets

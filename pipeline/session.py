@@ -34,6 +34,7 @@ from pipeline.paths import outputs_dir
 from pipeline.uris import redact
 
 if TYPE_CHECKING:
+    from pipeline.execution.datasets import Datasets
     from pipeline.execution.job import JobRun
     from pipeline.execution.spec import RunContext
     from pipeline.tracking.entities import Sweep
@@ -63,6 +64,7 @@ class Session:
         self.store: Store | None = None  # opened by `start_sweep`
         self.sweep: Sweep | None = None  # the sweep's parent run; None: a single run
         self.system_metrics: SystemMetrics | None = None  # of the sweep
+        self.datasets: Datasets | None = None  # that the check of a single run has loaded
         self._config: DictConfig | None = None  # of the sweep
         self._name = ""  # of its folder
 

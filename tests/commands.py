@@ -40,6 +40,25 @@ def run(
     return fork_server.run(module, arguments, cwd or outputs.parent, environment)
 
 
+# Each training step with batch_size=50 runs out of memory. With hydra.launcher.shards=1, the models
+# train in the process of the command, where this code has an effect.
+OUT_OF_MEMORY = """
+from pipeline.nn.stack import Stack
+begin_step = Stack.begin_step
+def fail(stack, *args):
+    if stack.jobs[0].batch_size == 50:
+        raise MemoryError("no memory for 50 examples")
+    begin_step(stack, *args)
+Stack.begin_step = fail
+"""
+ONE_SHARD = "hydra.launcher.shards=1"
+
+
+def run_with_failures(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a sweep, in which each job with batch_size=50 fails, to its end."""
+    return run_code(outputs, OUT_OF_MEMORY, *arguments, ONE_SHARD)
+
+
 def run_code(outputs: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m pipeline` to its end, after some code that changes it."""
     start = f"{code}\nfrom pipeline.__main__ import main\nmain()"

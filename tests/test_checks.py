@@ -10,6 +10,16 @@ import pytest
 from tests.commands import report_of, run, store_of, succeed
 
 
+def refuse(folder: Path, *overrides: str, message: str) -> None:
+    """Check that a command ends with a sentence, and writes nothing."""
+    done = run(folder / "outputs", *overrides)
+    assert done.returncode == 1
+    assert message in done.stderr
+    for text in ("Traceback", "Error executing job"):
+        assert text not in done.stdout + done.stderr
+    assert not (folder / "outputs").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -18,7 +28,6 @@ from tests.commands import report_of, run, store_of, succeed
         (["-m", "tracking.reuse=true,false"], "tracking.reuse cannot be swept, because all jobs"),
         (["experiment=digits"], "experiment=digits is a grid of 64 jobs: add -m"),
         (["hidden_size=0"], "hidden_size must be a whole number of at least 1, not 0"),
-        (["+note=hello"], "unknown key note: the keys are hidden_size"),
         (["-m", "+note=hello", "seed=0,1"], "unknown key note: the keys are hidden_size"),
         (["-m", "hidden_size=8,0"], "hidden_size must be a whole number of at least 1, not 0"),
         (["-m", "hydra.launcher.shards=-1", "seed=0,1"], "at least 1 or null, not -1"),
@@ -35,11 +44,45 @@ from tests.commands import report_of, run, store_of, succeed
 def test_wrong_command_is_explained_and_leaves_nothing(
     tmp_path: Path, overrides: list[str], message: str
 ) -> None:
-    done = run(tmp_path / "outputs", *overrides)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "outputs").exists()
+    refuse(tmp_path, *overrides, message=message)
+
+
+def write_table(folder: Path, value: float) -> tuple[str, ...]:
+    """Write 90 rows of three classes, one value of which is given; return the overrides."""
+    X = np.random.default_rng(0).normal(size=(90, 8))
+    X[7, 1] = value
+    np.savez(folder / "own.npz", X=X, y=np.arange(90) % 3)
+    return "data=npz", f"data.file={folder}/own.npz", "batch_size=20"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_size=2000"], "batch_size=2000 is larger than the training set of 1079 examples"),
+        (["data=cifar10", "data.dir=/no/such/folder"], "/no/such/folder does not exist"),
+        (
+            ["-m", "batch_size=50,2000", "hydra/launcher=basic"],
+            "batch_size=2000 is larger than the training set of 1079",
+        ),
+        (
+            ["-m", "hydra/sweeper=optuna", "batch_size=int(interval(50,2000))"],
+            "batch_size=2000 is larger than the training set of 1079",
+        ),
+        (["-m", "hydra.launcher.backend=dask", "seed=0,1"], "needs the address of a scheduler"),
+    ],
+)
+def test_job_that_does_not_fit_its_data_is_refused_before_the_first_run(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    refuse(tmp_path, *overrides, message=message)
+
+
+def test_unsuitable_data_are_refused_before_the_first_run(tmp_path: Path) -> None:
+    data = write_table(tmp_path, 0.5)
+    message = "flip=true mirrors images, but the rows of own are no images"
+    refuse(tmp_path, "-m", *data, "flip=false,true", message=message)
+    data = write_table(tmp_path, np.nan)
+    refuse(tmp_path, "-m", *data, "seed=0,1", message="the value in row 7, feature 1, is nan")
 
 
 def test_repeated_jobs_are_trained_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pipeline.analysis.evaluation import INCOMPLETE
 from pipeline.report.write import write_report
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
-from tests.commands import report_of, run, run_code, succeed
+from tests.commands import report_of, run_code, run_with_failures, succeed
 from tests.sweeps import train_sweep
 
 # Ctrl-C after the first batch of a search, before the second one is drawn.
@@ -28,9 +28,9 @@ Study.next_trials = next_trials
 
 def test_grid_that_ends_between_two_batches_is_incomplete(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    # batch_size=2000 is more than the training set, so the first of two batches fails.
-    values = ("hidden_size=4,8", "batch_size=100,2000", "num_epochs=1")
-    done = run(outputs, "-m", *values, "hydra.sweeper.max_batch_size=2")
+    # One of the two jobs of the first batch fails, so the second batch never starts.
+    values = ("hidden_size=4,8", "batch_size=100,50", "num_epochs=1")
+    done = run_with_failures(outputs, "-m", *values, "hydra.sweeper.max_batch_size=2")
     assert done.returncode == 1
     assert "2 of 4 jobs: 1 finished, 1 failed" in done.stdout
     assert "3 of 4 jobs have no result; to train only these" in done.stdout

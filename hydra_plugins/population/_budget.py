@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn
 
 from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.config import Job
+from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError
 from pipeline.execution.budget import KEY, Meter, parse_budget
 from pipeline.session import current_session
@@ -24,23 +25,23 @@ SHOWN = 10  # skipped jobs that the terminal shows
 Lines = Sequence[Sequence[str]]  # the overrides of some jobs
 
 
-def open_meter(value: str | float, launcher: Launcher, jobs: Sequence[Job]) -> Meter:
+def open_meter(value: str | float, launcher: Launcher, jobs: Sequence[Job], data: Dataset) -> Meter:
     """Start the clock of a budget, and check that it is large enough for a job.
 
     Args:
         value: hydra.sweeper.budget.
         launcher: trains the jobs.
         jobs: some jobs of the sweep.
+        data: their dataset.
 
     Raises:
         ConfigError: the budget is malformed, or no job fits.
-        DataError: the dataset cannot be loaded.
     """
     budget = parse_budget(value)
     cores = 1
     if isinstance(launcher, PopulationLauncher):
         cores = launcher.shards or joblib.cpu_count()
-    meter = Meter(budget, jobs[0], cores)
+    meter = Meter(budget, data, cores)
     if not meter.affordable(jobs):
         least = meter.describe(min(map(meter.price, jobs)))
         raise ConfigError(f"no job fits the {budget}: the smallest job needs {least}; raise {KEY}")

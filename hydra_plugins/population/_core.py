@@ -14,10 +14,12 @@ from omegaconf import DictConfig
 
 from hydra_plugins.population._compose import Composer
 from hydra_plugins.population._jobs import JobOpener, sweep_folder_errors
+from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.composed import plain_values, tracking_config
-from pipeline.config import LauncherConfig, parse_job, parse_launcher
+from pipeline.config import Job, LauncherConfig, parse_job, parse_launcher
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Backend, create_backend
+from pipeline.execution.datasets import Datasets
 from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.halving import SuccessiveHalving
 from pipeline.execution.run import dry_run, train_jobs
@@ -27,7 +29,7 @@ from pipeline.outcomes import Outcome
 from pipeline.session import run_context
 
 if TYPE_CHECKING:
-    from hydra_plugins.population.launcher import PopulationLauncher
+    from hydra.plugins.launcher import Launcher
 
 
 def launch(
@@ -45,11 +47,11 @@ def launch(
     if composer is None:
         composer = Composer(launcher.hydra_context.config_loader, launcher.config)
     with one_sentence():
-        values = launcher_config(launcher)
-        backend = create_backend(values, tracking_config(launcher.config).uri)
+        values, backend = _backend(launcher)
         if values.dry_run:
             jobs = [parse_job(composer.values(overrides)) for overrides in job_overrides]
-            print(*dry_run(jobs, backend.resources, values.halving_rule), sep="\n")
+            limits = backend.resources, values.halving_rule, launcher.datasets
+            print(*dry_run(jobs, *limits), sep="\n")
             return []
         with backend:
             opener = JobOpener(composer, launcher.hydra_context, launcher.task_function)
@@ -77,7 +79,8 @@ def _train(
     where = run_context(launcher.config, launcher.config.hydra)
     policy = FailurePolicy(values.max_failures, values.retries, launcher.num_failures)
     rule = _rule(launcher, values)
-    runs = train_jobs([spec for spec, _ in jobs], where, backend, rule, policy)
+    specs = [spec for spec, _ in jobs]
+    runs = train_jobs(specs, where, backend, rule, policy, launcher.datasets)
     launcher.num_failures += sum(run.outcome is Outcome.FAILED for run in runs)
     for (_, job_return), run in zip(jobs, runs, strict=True):
         opener.close(job_return, run)
@@ -89,8 +92,30 @@ def _rule(launcher: PopulationLauncher, values: LauncherConfig) -> StoppingRule 
     return launcher.rule if halving is None else SuccessiveHalving(halving)
 
 
-def launcher_config(launcher: PopulationLauncher) -> LauncherConfig:
-    """The checked values of hydra.launcher.
+def check_launch(launcher: Launcher | None, jobs: Sequence[Job]) -> Datasets:
+    """Check that a launcher can train jobs. Nothing is written.
+
+    Args:
+        launcher: of the sweep. This project's launcher gets the datasets that were loaded.
+        jobs: of the sweep, all or some of them.
+
+    Returns:
+        The datasets of the jobs.
+
+    Raises:
+        PipelineError: a value of hydra.launcher is wrong, the dataset cannot be loaded, or a job
+            does not fit it.
+    """
+    datasets = Datasets()
+    if isinstance(launcher, PopulationLauncher):
+        _backend(launcher)
+        launcher.datasets = datasets
+    datasets.check(jobs)
+    return datasets
+
+
+def _backend(launcher: PopulationLauncher) -> tuple[LauncherConfig, Backend]:
+    """The checked values of hydra.launcher, and their backend.
 
     Raises:
         ConfigError: a value is wrong.
@@ -99,7 +124,8 @@ def launcher_config(launcher: PopulationLauncher) -> LauncherConfig:
     values = {name: getattr(launcher, name) for name in names}
     if isinstance(launcher.halving, DictConfig):
         values["halving"] = plain_values(launcher.halving)
-    return parse_launcher(values)
+    config = parse_launcher(values)
+    return config, create_backend(config, tracking_config(launcher.config).uri)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.population._budget import open_meter, train_within
 from hydra_plugins.population._compose import Composer
-from hydra_plugins.population._core import launcher_config
+from hydra_plugins.population._core import check_launch
 from hydra_plugins.population.launcher import PopulationLauncher
 from pipeline.composed import redacted
 from pipeline.config import Job, parse_job
@@ -45,7 +45,8 @@ def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobRe
     """Check all jobs of a grid, then train them: a wrong value leaves nothing behind.
 
     Raises:
-        ConfigError: a value of a job is wrong, or no job fits the budget.
+        PipelineError: a value of a job is wrong or does not fit the data, the data cannot be
+            loaded, or no job fits the budget.
         CompactHydraException: an override is wrong, or a job failed.
     """
     grid = _read(sweeper, arguments)
@@ -91,10 +92,11 @@ def _different(jobs: list[list[str]]) -> list[list[str]]:
 
 
 def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
-    """Expand a grid, and check all of its jobs.
+    """Expand a grid, load its dataset, and check all of its jobs.
 
     Raises:
-        ConfigError: a value of a job is wrong, or no job fits the budget.
+        PipelineError: a value of a job is wrong or does not fit the data, the data cannot be
+            loaded, or no job fits the budget.
         CompactHydraException: an override is wrong.
     """
     assert sweeper.hydra_context is not None and sweeper.config is not None  # since `setup`
@@ -104,7 +106,6 @@ def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *arguments])
     composer = Composer(loader, sweeper.config)
     if isinstance(sweeper.launcher, PopulationLauncher):
-        launcher_config(sweeper.launcher)
         sweeper.launcher.composer = composer
     all_jobs = _expand(parsed)
     jobs = _different(all_jobs)
@@ -112,10 +113,11 @@ def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
     jobs, checked = _check(composer, jobs, values.where)
     if repeated:
         print(f"{repeated} of {len(all_jobs)} jobs repeat another job and are not trained again")
+    datasets = check_launch(sweeper.launcher, checked)
     meter = None
     if values.budget is not None:
         assert sweeper.launcher is not None
-        meter = open_meter(values.budget, sweeper.launcher, checked)
+        meter = open_meter(values.budget, sweeper.launcher, checked, datasets.get(checked[0]))
     return Grid(jobs, checked, values.max_batch_size or len(jobs), meter)
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from hydra_plugins.population._compose import Composer
+    from pipeline.execution.datasets import Datasets
     from pipeline.execution.stopping import StoppingRule
 
 
@@ -43,6 +44,7 @@ class PopulationLauncher(Launcher):
         self.dry_run = dry_run
         self.num_failures = 0  # in the earlier batches of the sweep
         self.composer: Composer | None = None  # of the sweeper, which has checked the jobs
+        self.datasets: Datasets | None = None  # of the sweeper, which has loaded them
         self.rule: StoppingRule | None = None  # of a sweeper that stops jobs early
 
     def setup(

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from hydra_plugins.population._core import launcher_config, one_sentence
+from hydra_plugins.population._core import check_launch, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
-from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._ledger import Ledger
-from hydra_plugins.search._read import check_jobs, read_search
+from hydra_plugins.search._read import checked_jobs, read_search
 from hydra_plugins.search._trials import TrialTrainer, jobs
 from pipeline.composed import redacted
 from pipeline.errors import ConfigError
@@ -49,13 +48,12 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
             f"no point of the grid satisfies hydra.sweeper.where={sweeper.where!r}: change the "
             "condition"
         )
-    first = jobs(search, fixed, [trial.params for trial in trials])
-    check_jobs(sweeper, search, fixed, trials[0].params)
+    params = [trial.params for trial in trials]
+    first = jobs(search, fixed, params)
+    datasets = check_launch(sweeper.launcher, checked_jobs(sweeper, search, fixed, params))
     ledger = None
     if sweeper.budget is not None:
-        ledger = Ledger(sweeper, first)
-    if isinstance(sweeper.launcher, PopulationLauncher):
-        launcher_config(sweeper.launcher)
+        ledger = Ledger(sweeper, first, datasets)
     if OmegaConf.select(config, "hydra.launcher.dry_run"):
         print(f"the first {len(trials)} of {search.count} trials of the study {name}:")
         if search.pruning is not None:

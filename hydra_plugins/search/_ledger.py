@@ -11,6 +11,7 @@ from hydra_plugins.population._compose import Composer
 from pipeline.config import Job, parse_job
 from pipeline.errors import ConfigError
 from pipeline.execution.budget import KEY
+from pipeline.execution.datasets import Datasets
 from pipeline.search.sampling import Search
 from pipeline.session import current_session
 
@@ -30,21 +31,22 @@ class Ledger:
     starts count, too. A time starts after the first batch is composed.
     """
 
-    def __init__(self, sweeper: OptunaSweeper, first: Lines) -> None:
+    def __init__(self, sweeper: OptunaSweeper, first: Lines, datasets: Datasets) -> None:
         """Check that the first batch fits.
 
         Args:
             sweeper: with hydra.sweeper.budget.
             first: the overrides of the jobs of the first batch.
+            datasets: with the dataset of the jobs.
 
         Raises:
             ConfigError: the budget is malformed, or the first batch does not fit.
-            DataError: the dataset cannot be loaded.
         """
         assert sweeper.budget is not None
         self._composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
         jobs = self.jobs(first)
-        self._meter = open_meter(sweeper.budget, sweeper.launcher, jobs)
+        data = datasets.get(jobs[0])
+        self._meter = open_meter(sweeper.budget, sweeper.launcher, jobs, data)
         if not self._meter.fits(jobs):
             raise ConfigError(
                 f"the first batch of trials does not fit the {self._meter.budget}: raise {KEY}, or "

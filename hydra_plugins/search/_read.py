@@ -13,7 +13,7 @@ from hydra_plugins.population._compose import Composer
 from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._space import split
 from hydra_plugins.search._trials import jobs
-from pipeline.config import parse_job
+from pipeline.config import Job, parse_job
 from pipeline.errors import ConfigError
 from pipeline.expression import Expression
 from pipeline.hyperparameters import HYPERPARAMETERS
@@ -132,15 +132,28 @@ def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
     return parse_optuna(values)
 
 
-def check_jobs(
-    sweeper: OptunaSweeper, search: Search, fixed: Sequence[str], first: Mapping[str, Any]
-) -> None:
+def checked_jobs(
+    sweeper: OptunaSweeper, search: Search, fixed: Sequence[str], first: Sequence[Mapping[str, Any]]
+) -> list[Job]:
     """Check the values that a search can draw: each choice, and both ends of each interval.
+
+    Args:
+        sweeper: with the configuration.
+        search: the search.
+        fixed: the overrides that all trials share.
+        first: the values of each trial of the first batch.
+
+    Returns:
+        Jobs with these values, and the jobs of the first batch.
 
     Raises:
         ConfigError: a value of a job is wrong.
     """
     composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
-    trials = [first, *({**first, key: v} for key, d in search.space.items() for v in extremes(d))]
-    for overrides in jobs(search, fixed, trials):
-        parse_job(composer.values(overrides))
+    ends = [{**first[0], key: v} for key, d in search.space.items() for v in extremes(d)]
+    found = []
+    for params in (*ends, *first):
+        checked = [parse_job(composer.values(line)) for line in jobs(search, fixed, [params])]
+        if search.where is None or search.where.allows(params):
+            found += checked
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.blas import one_thread
 from pipeline.config import Job
-from pipeline.data.load import load
+from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError
 from pipeline.execution.dry_run import format_duration, images_per_epoch, seconds_per_image
 from pipeline.nn.cost import training_cost
@@ -66,24 +66,21 @@ class Meter:
     def __init__(
         self,
         budget: Budget,
-        job: Job,
+        data: Dataset,
         cores: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Load the dataset, and start the clock.
+        """Start the clock.
 
         Args:
             budget: the limit.
-            job: any job of the sweep. All jobs have the same dataset.
+            data: the dataset of all jobs.
             cores: threads that train at the same time.
             clock: the time in seconds.
-
-        Raises:
-            DataError: the dataset cannot be loaded.
         """
         self.budget = budget
         self._clock, self._start, self._cores = clock, clock(), cores
-        self._data = load(job.data, job.hyperparameters.dtype)
+        self._data = data
         self._spent = 0.0  # multiply-adds
         self._slowdown = 1.0  # the measured time of jobs, relative to the estimate
         self._per_image: dict[int, float] = {}  # seconds by hidden size

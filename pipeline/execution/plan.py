@@ -8,6 +8,7 @@ more threads. The plan does not influence the numbers of any model.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -82,12 +83,17 @@ def check_size(job: Hyperparameters, D: int, C: int) -> None:
     Raises:
         ConfigError: it does not fit.
     """
-    need, total = model_bytes(job, D, C), psutil.virtual_memory().total
+    need, total = model_bytes(job, D, C), _total_memory()
     if need > total:
         raise ConfigError(
             f"hidden_size={job.hidden_size} needs {need / 1e9:.3g} GB for its weights, and this "
             f"machine has {total / 1e9:.3g} GB: use at most {job.hidden_size * total // need}"
         )
+
+
+@functools.cache
+def _total_memory() -> int:
+    return int(psutil.virtual_memory().total)
 
 
 def _plan_shards(

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from pipeline.config import Halving, Job, check_batch_size
+from pipeline.config import Halving, Job
 from pipeline.data.dataset import Dataset
-from pipeline.data.load import load
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.execution.backend import Backend, Resources
 from pipeline.execution.checkpoints import Checkpoints
+from pipeline.execution.datasets import Datasets, check_job
 from pipeline.execution.dry_run import describe
 from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.flusher import Flusher
 from pipeline.execution.group import JobGroup
 from pipeline.execution.job import JobRun
-from pipeline.execution.plan import check_size
 from pipeline.execution.reuse import finish_duplicates, partition
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.execution.stopping import StoppingRule
-from pipeline.hyperparameters import Hyperparameters
 from pipeline.outcomes import Outcome
 from pipeline.paths import checkpoints_dir
 
@@ -36,6 +33,7 @@ def train_jobs(
     backend: Backend,
     rule: StoppingRule | None = None,
     policy: FailurePolicy = NO_POLICY,
+    datasets: Datasets | None = None,
 ) -> list[JobRun]:
     """Train jobs, as many together as possible.
 
@@ -48,6 +46,7 @@ def train_jobs(
         backend: trains the jobs.
         rule: stops jobs early; None: all train to their end.
         policy: when to retry a job, and after how many failures to stop.
+        datasets: with the datasets that were loaded already; None: there are none.
 
     Returns:
         The jobs in their order, each finished, halted, diverged or failed. A job whose result
@@ -57,12 +56,15 @@ def train_jobs(
         PipelineError: no machine can train the jobs, or too many have failed.
     """
     runs = [JobRun(spec, context) for spec in specs]
+    datasets = datasets or Datasets()
     flusher = Flusher(runs, context)
     check = partial(_check_failures, runs, policy)
     try:
         duplicates: list[tuple[JobRun, JobRun]] = []
         for group in _groups(runs):
-            duplicates += _train_group(group, context, backend, flusher, rule, policy, check)
+            duplicates += _train_group(
+                group, datasets, context, backend, flusher, rule, policy, check
+            )
             check()
         flusher.finish()
         finish_duplicates(duplicates, context)
@@ -74,7 +76,12 @@ def train_jobs(
     return runs
 
 
-def dry_run(jobs: Sequence[Job], resources: Resources, halving: Halving | None = None) -> list[str]:
+def dry_run(
+    jobs: Sequence[Job],
+    resources: Resources,
+    halving: Halving | None = None,
+    datasets: Datasets | None = None,
+) -> list[str]:
     """Describe in some lines what `train_jobs` would do.
 
     Raises:
@@ -85,9 +92,9 @@ def dry_run(jobs: Sequence[Job], resources: Resources, halving: Halving | None =
         groups[job.data_key].append(job)
     lines: list[str] = []
     for group in groups.values():
-        data = load(group[0].data, group[0].hyperparameters.dtype)
+        data = (datasets or Datasets()).take(group[0])
         for job in group:
-            _check(job.hyperparameters, data)
+            check_job(job.hyperparameters, data)
         lines += describe([job.hyperparameters for job in group], data, resources, halving)
     return lines
 
@@ -103,6 +110,7 @@ def _groups(runs: Sequence[JobRun]) -> list[list[JobRun]]:
 
 def _train_group(
     runs: Sequence[JobRun],
+    datasets: Datasets,
     context: RunContext,
     backend: Backend,
     flusher: Flusher,
@@ -113,7 +121,7 @@ def _train_group(
     """Train jobs on the same dataset; return pairs of a duplicate and the job that is trained."""
     assert runs[0].job is not None
     tracking = runs[0].job.tracking
-    data = _load(runs)
+    data = _load(runs, datasets)
     if data is None:
         return []
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
@@ -154,31 +162,22 @@ def _check_failures(runs: Sequence[JobRun], policy: FailurePolicy) -> None:
     )
 
 
-def _load(runs: Sequence[JobRun]) -> Dataset | None:
+def _load(runs: Sequence[JobRun], datasets: Datasets) -> Dataset | None:
     """Load the dataset of jobs; if that fails, so do the jobs."""
     assert runs[0].job is not None
     try:
-        return load(runs[0].job.data, runs[0].hyperparameters.dtype)
-    except Exception as error:
-        trace = "" if isinstance(error, PipelineError) else traceback.format_exc()
+        return datasets.take(runs[0].job)
+    except PipelineError as error:
         for run in runs:
-            run.fail(error, trace)
+            run.fail(error)
     return None
 
 
 def _fits(run: JobRun, data: Dataset) -> bool:
     """Check a job against its dataset; a job that does not fit has failed."""
     try:
-        _check(run.hyperparameters, data)
+        check_job(run.hyperparameters, data)
     except ConfigError as error:
         run.fail(error)
         return False
     return True
-
-
-def _check(job: Hyperparameters, data: Dataset) -> None:
-    check_batch_size(job, len(data.y_train))
-    if data.image_shape is None and (job.flip or job.shift):
-        option = "flip=true mirrors" if job.flip else f"shift={job.shift} shifts"
-        raise ConfigError(f"{option} images, but the rows of {data.name} are no images")
-    check_size(job, data.X_train.shape[1], len(data.classes))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Job, parse_tracking
+from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError
 from pipeline.execution import budget
 from pipeline.execution.budget import Budget, Meter, parse_budget
@@ -45,28 +46,30 @@ def test_a_malformed_budget_is_an_error(text: str | float) -> None:
         parse_budget(text)
 
 
-def test_price_of_a_job_is_its_number_of_multiply_adds() -> None:
-    meter = Meter(Budget(multiply_adds=1e12), jobs(3)[0], cores=2)
+def test_price_of_a_job_is_its_number_of_multiply_adds(digits: Dataset) -> None:
+    meter = Meter(Budget(multiply_adds=1e12), digits, cores=2)
     assert meter.price(jobs(3)[0]) == ONE_JOB
     assert meter.price(jobs(6)[0]) == 2 * ONE_JOB
 
 
-def test_jobs_of_a_number_of_multiply_adds_fit_until_it_is_spent() -> None:
-    meter = Meter(Budget(multiply_adds=4.5 * ONE_JOB), jobs(3)[0], cores=2)
+def test_jobs_of_a_number_of_multiply_adds_fit_until_it_is_spent(digits: Dataset) -> None:
+    meter = Meter(Budget(multiply_adds=4.5 * ONE_JOB), digits, cores=2)
     first = meter.next_group(jobs(*[3] * 9))
     assert len(first) == 4 and first == sorted(first)
     assert first != [0, 1, 2, 3]  # they cover the grid
-    assert Meter(meter.budget, jobs(3)[0], cores=1).next_group(jobs(*[3] * 9)) == first
+    assert Meter(meter.budget, digits, cores=1).next_group(jobs(*[3] * 9)) == first
     assert meter.fits(jobs(3, 3, 3, 3)) and not meter.fits(jobs(3, 3, 3, 3, 3))
     meter.spend(4 * ONE_JOB)
     assert meter.next_group(jobs(*[3] * 5)) == []
     assert meter.next_group(jobs(3, 1, 3)) == [1]  # a smaller job still fits
 
 
-def test_time_is_divided_and_a_wrong_estimate_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_divided_and_a_wrong_estimate_is_corrected(
+    monkeypatch: pytest.MonkeyPatch, digits: Dataset
+) -> None:
     monkeypatch.setattr(budget, "seconds_per_image", lambda *_: 1 / (3 * (1079 + 359 / 3)))
     now = [0.0]
-    meter = Meter(Budget(seconds=8), jobs(3)[0], cores=2, clock=lambda: now[0])
+    meter = Meter(Budget(seconds=8), digits, cores=2, clock=lambda: now[0])
     rest = jobs(*[3] * 32)  # one second of one core each
     assert len(meter.affordable(rest)) == 16
     group = meter.next_group(rest)

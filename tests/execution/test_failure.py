@@ -108,12 +108,14 @@ def test_too_many_failures_stop_the_other_jobs(
 def test_search_counts_the_failures_of_all_batches_and_writes_a_report(outputs: Path) -> None:
     search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=1")
     values = (
-        "batch_size=2000,3000",
+        "batch_size=50",
+        "seed=0,1",
         "hidden_size=4",
         "num_epochs=1",
         "hydra.sweeper.sampler=random",
     )
-    done = commands.run(outputs, "-m", *search, *values, "hydra.launcher.max_failures=2")
+    policy = "hydra.launcher.max_failures=2"
+    done = commands.run_with_failures(outputs, "-m", *search, *values, policy)
     assert done.returncode == 1
     assert "hydra.launcher.max_failures=2 and 2 of its jobs failed" in done.stderr
     assert "Traceback" not in done.stderr

@@ -116,7 +116,7 @@ def test_only_images_are_mirrored(
     specs = [job(i, tmp_path / str(i), hyper(num_epochs=1, flip=i == 0)) for i in range(2)]
     assert [run.outcome for run in train(specs, place)] == ["finished"] * 2
     monkeypatch.setattr(
-        "pipeline.execution.run.load", lambda *values: replace(load(*values), image_shape=None)
+        "pipeline.execution.datasets.load", lambda *values: replace(load(*values), image_shape=None)
     )
     runs = train(specs, next_sweep(place))
     assert [run.outcome for run in runs] == ["failed", "finished"]
