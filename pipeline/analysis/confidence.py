@@ -59,15 +59,18 @@ def replicates(models: pd.DataFrame, hits: Hits) -> pd.DataFrame:
     table.insert(0, "configuration", list(dict.fromkeys(models["configuration"])))
     noise = interval_noise(models) if (table["n"] > 1).any() else Noise.none()
     ends = [
-        accuracy_interval(float(table.loc[code, "mean"]), hits[codes == code], noise)
-        for code in table.index
+        accuracy_interval(mean, hits[codes == code], noise)
+        for code, mean in enumerate(table["mean"].tolist())
     ]
     table["low"], table["high"] = zip(*ends, strict=True) if ends else ((), ())
-    keys = pd.Series(selection_keys(models), dtype=object).groupby(codes).agg(list)
-    order = {
-        row: configuration_key(keys[row], int(table.loc[row, "cost"]), row) for row in table.index
-    }
-    ranked = sorted(order, key=order.__getitem__, reverse=True)
+    keys = defaultdict(list)
+    for code, key in zip(codes.tolist(), selection_keys(models), strict=True):
+        keys[code].append(key)
+    order = [
+        configuration_key(keys[code], int(cost), code)
+        for code, cost in enumerate(table["cost"].tolist())
+    ]
+    ranked = sorted(range(len(order)), key=order.__getitem__, reverse=True)
     return table.loc[ranked].reset_index(drop=True)
 
 

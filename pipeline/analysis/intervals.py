@@ -64,8 +64,10 @@ def paired_interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The mean of differences from −1 to 1 of paired examples, and its 95 % interval.
 
-    The interval is the adjusted Wald interval of Bonett and Price (2012). Differences may be
-    fractions, so Σ d² replaces the number of discordant examples.
+    The interval is the adjusted Wald interval of Bonett and Price (2012), whose number of
+    discordant examples is Σ |d|. A difference may be the mean over several models of which one will
+    be used. Then Σ |d| is the expected number for one of them. Σ d² would be smaller, because the
+    mistakes of the models average out, and the interval would be too narrow for that one.
 
     Args:
         differences: (…, n), the last axis over the examples.
@@ -76,7 +78,7 @@ def paired_interval(
     n = differences.shape[-1]
     total = differences.sum(axis=-1, dtype=float)
     middle = total / (n + 2)
-    spread = (np.square(differences).sum(axis=-1, dtype=float) + 2) / (n + 2) - middle**2
+    spread = (np.abs(differences).sum(axis=-1, dtype=float) + 2) / (n + 2) - middle**2
     half = ndtri(LEVEL) * np.sqrt(spread / (n + 2))
     return total / n, middle - half, middle + half
 

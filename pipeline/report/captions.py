@@ -41,9 +41,10 @@ def values_caption(found: SweepAnalysis, evidence: Evidence) -> str:
     """The meaning of the charts of single values."""
     metric = _metric(found)
     if found.heatmap is None:
+        finished = "finished " if found.halted else ""
         return (
-            "The validation accuracy of each configuration by its values. The axis is the "
-            f"logarithm of the error, on which good models still differ.{metric}"
+            f"The validation accuracy of each {finished}configuration by its values. The axis is "
+            f"the logarithm of the error, on which good models still differ.{metric}"
         )
     others = ", averaged over the values of the others" if len(evidence.swept) > 1 else ""
     known = evidence.importance.marginals["low"].notna().any()

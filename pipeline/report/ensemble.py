@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.analysis.ensemble import Ensemble
 from pipeline.analysis.evaluation import Best
+from pipeline.analysis.intervals import difference_interval
 from pipeline.analysis.result import SweepAnalysis
 from pipeline.nn.cost import num_parameters, prediction_cost
 from pipeline.report.formatting import percent, points
@@ -38,20 +39,29 @@ def ensemble_notes(found: SweepAnalysis) -> Iterator[str]:
     yield (
         f"The members are selected from {best}{ensemble.num_models} finished models by greedy "
         f"selection with replacement in {ensemble.num_bags} bootstrap samples of the validation "
-        "examples (Caruana et al., 2004). Each example is predicted only by members chosen without "
-        "it, so choosing the members and the best single model does not inflate the gain. The best "
-        "epoch of each model was chosen on the same examples. This flatters a single model more "
-        "than a mean of several, so the true gain is probably larger."
+        "examples (Caruana et al., 2004). The ensemble averages the probabilities of its members. "
+        "Out of bag means that each example is predicted by the samples that do not contain it. "
+        "The best single model is evaluated in the same way, so the choice of models does not "
+        "inflate the gain. The best epoch of each model was chosen on the same examples. This "
+        "raises the accuracy of a single model more than that of the ensemble, so the true gain "
+        "may be larger."
     )
     if ensemble.gain_low <= 0:
-        yield "The gain could be chance: its interval contains 0."
+        yield (
+            "The validation examples do not show that the ensemble is better: the interval of "
+            "the difference contains 0."
+        )
     if ensemble.test is not None:
         test = ensemble.test
-        agrees = ensemble.gain_low <= test.gain <= ensemble.gain_high
+        low, high = difference_interval(
+            (test.gain, test.gain_low, test.gain_high),
+            (ensemble.gain, ensemble.gain_low, ensemble.gain_high),
+        )
+        differ = "differ by more than chance explains" if low > 0 or high < 0 else "are compatible"
         yield (
-            f"On the test examples the gain over the chosen model is {points(test.gain)} points "
-            f"(95 % interval {points(test.gain_low)} to {points(test.gain_high)}), which is "
-            f"{'inside' if agrees else 'outside'} the interval of the validation examples."
+            f"On the test examples, the gain over the chosen model is {points(test.gain)} points "
+            f"(95 % interval {points(test.gain_low)} to {points(test.gain_high)}). The gains on "
+            f"the validation and the test examples {differ}."
         )
     if ensemble.gain > 0:
         yield f"Register it with pipeline-promote --ensemble --sweep {found.sweep.name}."

@@ -104,10 +104,11 @@ def _plane(found: SweepAnalysis, table: pd.DataFrame, ranked: Sequence[str]) -> 
     x, y = ranked[:2]
     lost = found.jobs[found.jobs["outcome"] == Outcome.DIVERGED]
     crosses = "; crosses: diverged" if len(lost) else ""
+    finished = " of the finished configurations" if found.halted else ""
     return Chart(
         "plane",
-        "The two most important values. Stronger colours are better; the ring marks the chosen "
-        f"model{crosses}",
+        f"The two most important values{finished}. Stronger colours are better; the ring marks the "
+        f"chosen model{crosses}",
         f"{len(table)} configurations by {x} and {y}",
         draw_plane(table, lost, (x, y), found.sweep.searched),
     )
@@ -126,7 +127,7 @@ def _history(found: SweepAnalysis, evidence: Evidence) -> Chart:
             "group": jobs["configuration"].where(finished).map(groups),
         }
     ).sort_values("job")
-    missing = "; short lines: without a result" if trials["error"].isna().any() else ""
+    missing = "; short lines: halted, diverged or failed" if trials["error"].isna().any() else ""
     highest = trials.sort_values("best_val_acc", ascending=False, kind="stable").iloc[0]
     return Chart(
         "history",

@@ -99,15 +99,15 @@ def _choice(found: SweepAnalysis, evidence: Evidence) -> Iterator[str]:
         yield from _tests(evidence)
     if estimate.optimism >= VISIBLE:
         yield (
-            f"Picking the best of {estimate.num_candidates} configurations inflates its accuracy, "
-            f"by about {100 * estimate.optimism:.1f} points according to a bootstrap of the "
-            f"choice. Corrected for this, the validation accuracy is {percent(estimate.corrected)}."
+            f"The best of {estimate.num_candidates} configurations owes a part of its accuracy to "
+            f"luck: about {100 * estimate.optimism:.1f} points, as a bootstrap of the choice "
+            f"shows. The corrected validation accuracy is {percent(estimate.corrected)}."
         )
     exceeds = ""
     if found.epoch_optimism is not None:
         exceeds = (
-            "In its best epoch, the best model is "
-            f"{_distance(found.epoch_optimism)} the mean of the epochs around it. "
+            "The accuracy of the best model in this epoch is "
+            f"{_distance(found.epoch_optimism)} the mean of the four epochs around it. "
         )
     subject, figures = "Each model", "The validation accuracies are"
     if len(found.jobs) == 1:
@@ -128,8 +128,8 @@ def _tests(evidence: Evidence) -> Iterator[str]:
     test = "a t test over seeds and examples" if over_seeds else "McNemar's exact test"
     yield (
         "Each other configuration is compared with the best one on the same validation examples, "
-        f"by {test}. The error rate of 5 % holds for all comparisons together, and allows for the "
-        "best model having been chosen on these examples."
+        f"by {test}. All comparisons together have an error rate of at most 5 %. This takes into "
+        "account that the best configuration was chosen on the same examples."
     )
     if over_seeds and table["df"].min() < FEW_DF:
         yield (
@@ -142,11 +142,11 @@ def _tests(evidence: Evidence) -> Iterator[str]:
     if cheapest["cost"].iloc[0] < cost.iloc[0]:
         first = cheapest[cheapest["configuration"] == evidence.confidence.cheapest].iloc[0]
         others = len(cheapest) - 1
-        equal = f" (and {others} {'other' if others == 1 else 'others'} of the same size)"
+        same = f" The cost of {others} {'other' if others == 1 else 'others'} is the same."
         yield (
-            "Of the configurations that cannot be distinguished from the best one, "
-            f"{label(first.to_dict(), evidence.swept)}{equal if others else ''} is the cheapest: "
-            f"{first['cost']:,} multiply-adds per prediction instead of {cost.iloc[0]:,}."
+            "The cheapest configuration that cannot be distinguished from the best one is "
+            f"{label(first.to_dict(), evidence.swept)}. It needs {first['cost']:,} multiply-adds "
+            f"per prediction, and the best one {cost.iloc[0]:,}.{same if others else ''}"
         )
 
 
@@ -166,7 +166,9 @@ def _gap(gap: TestGap, validation: str) -> str:
 
 
 def _distance(difference: float) -> str:
-    """A difference of shares in words: 0.3 points above."""
+    """A difference of shares in words: 0.3 points above, or equal to."""
+    if abs(difference) < VISIBLE:
+        return "equal to"
     return f"{100 * abs(difference):.1f} points {'above' if difference >= 0 else 'below'}"
 
 
@@ -175,18 +177,18 @@ def _importance(evidence: Evidence) -> Iterator[str]:
     if not len(found.shares) or len(evidence.swept) < 2:  # a single value explains everything
         return
     epoch = evidence.importance_epoch
-    after = f" after epoch {epoch}" if epoch else ""
+    after = f" up to epoch {epoch}" if epoch else ""
     how = "" if found.method == "exact" else " A random forest predicts the untried combinations."
     yield (
-        f"Importance{after}: how much of the variation between the models each hyperparameter, or "
-        f"pair, explains (functional ANOVA).{how} On the logarithm of the error: {_shares(log)}. "
-        f"On the accuracy: {_shares(found)}."
+        f"Importance{after} (functional ANOVA): the share of the variation between the models that "
+        f"a hyperparameter, or a pair of them, explains.{how} For the logarithm of the error: "
+        f"{_shares(log)}. For the accuracy: {_shares(found)}."
     )
     if found.worst_quarter > DOMINATED:
         yield (
-            f"The worst quarter of the grid causes {percent(found.worst_quarter)} of the variance "
-            "of the accuracy. The importance for the accuracy therefore shows which values to "
-            "avoid, not which ones separate the good models."
+            f"The worst quarter of the combinations causes {percent(found.worst_quarter)} of the "
+            "variance of the accuracy. The importance for the accuracy therefore shows which "
+            "values to avoid. It does not show which values separate the good models."
         )
     if found.tried < FEW_CELLS and not evidence.concentration:
         yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.simulation import of_seeds, simulate
 from pipeline.analysis.intervals import (
     Noise,
     accuracy_interval,
@@ -70,3 +71,25 @@ def test_interval_of_paired_differences_is_the_adjusted_wald_interval() -> None:
     assert found[0] == pytest.approx([0.06, -0.06])
     assert found[1] == pytest.approx([p12 - p21 - half, p21 - p12 - half])
     assert found[2] == pytest.approx([p12 - p21 + half, p21 - p12 + half])
+
+
+def test_interval_against_one_of_several_models_counts_its_mistakes() -> None:
+    ours = np.ones(100)
+    others = np.ones((2, 100))
+    others[0, :10] = others[1, 10:20] = 0  # two models with ten mistakes each
+    _, low, high = paired_interval(ours - others.mean(axis=0))
+    _, low_of_one, high_of_one = paired_interval(ours - others[0])
+    assert (low, high) == pytest.approx((low_of_one, high_of_one))
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.1, 0.3])
+def test_interval_over_two_seeds_contains_the_true_accuracy(luck: float) -> None:
+    """Also where the variation over seeds dominates and is known from two numbers only."""
+    covered = 0
+    for repeat in range(300):
+        random = np.random.default_rng(repeat)
+        hits = simulate(random, list(of_seeds(random, [0.95], 2, luck)), 500)
+        noise = Noise(float(hits.mean(axis=1).var(ddof=1)), 1)
+        low, high = accuracy_interval(float(hits.mean()), hits, noise)
+        covered += low <= 0.95 <= high
+    assert covered >= 0.93 * 300

@@ -196,7 +196,7 @@ def test_the_report_of_the_command_lists_halted_jobs(outputs: Path) -> None:
     text = (outputs / "reports" / "latest" / "report.md").read_text()
     assert "## Halted jobs" in text
     assert "Halted jobs (2 after epoch 1, 1 after epoch 2) are not compared" in text
-    assert "Importance after epoch 1" in text
+    assert "Importance up to epoch 1" in text
 
 
 def test_invalid_values_of_halving_are_an_error(outputs: Path) -> None:
