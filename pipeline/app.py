@@ -11,15 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.checks import explain_unknown_key
 from pipeline.composed import job_values
-from pipeline.hydra_compat import allow_lazy_help, raise_pending_signals
+from pipeline.hydra_compat import allow_lazy_help, wrap_run_and_report
 from pipeline.paths import CONF
 from pipeline.session import current_session, job_return_value, run_context
 
 log = logging.getLogger("pipeline")
 
 allow_lazy_help()
-raise_pending_signals()
+wrap_run_and_report(explain_unknown_key)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

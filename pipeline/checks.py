@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.config import DataConfig, HalvingConfig, LauncherConfig, TrackingConfig
 from pipeline.errors import ConfigError
-from pipeline.hyperparameters import HYPERPARAMETERS
+from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from pipeline.ranges import expanded
+from pipeline.search.config import GridConfig, OptunaConfig
+from pipeline.validation import unknown_key
 
 # Keys that all jobs of a sweep share, with the reason.
 SHARED = {
@@ -19,6 +24,16 @@ SHARED = {
     "data": "the report compares models on one dataset",
     "select_by": "all models of a sweep are compared by one metric",
     "experiment": "an experiment sets the values to sweep",
+}
+
+# The classes that hold the keys of a group.
+GROUPS: Mapping[str, tuple[Any, ...]] = {
+    "": (Hyperparameters,),
+    "data": (DataConfig,),
+    "tracking": (TrackingConfig,),
+    "hydra.launcher": (LauncherConfig,),
+    "hydra.launcher.halving": (HalvingConfig,),
+    "hydra.sweeper": (GridConfig, OptunaConfig),
 }
 
 
@@ -51,11 +66,14 @@ def check_single_run(hydra_config: DictConfig) -> None:
     """Refuse to train one model if the command means a sweep.
 
     Raises:
-        ConfigError: the chosen experiment is a sweep.
+        ConfigError: the chosen experiment is a sweep, or a value is a range.
     """
     experiment = OmegaConf.select(hydra_config, "runtime.choices.experiment")
     params: Any = OmegaConf.to_container(hydra_config.sweeper).get("params")  # type: ignore[union-attr]
     if experiment is None or not params:
+        for override in _overrides(hydra_config, HYPERPARAMETERS):
+            if override.is_sweep_override():  # a range: Hydra itself refuses a list
+                raise ConfigError(f"{override.input_line} has several values: add -m")
         return
     trials = hydra_config.sweeper.get("n_trials")
     sizes = [_num_values(override) for override in _parse(_lines(params))]
@@ -64,6 +82,21 @@ def check_single_run(hydra_config: DictConfig) -> None:
     else:
         kind = f"grid of {math.prod(cast(list[int], sizes))} jobs"
     raise ConfigError(f"experiment={experiment} is a {kind}: add -m")
+
+
+def explain_unknown_key(key: str) -> str | None:
+    """A sentence about a key that does not exist, with the nearest one; None: it is one of Hydra's.
+
+    Args:
+        key: with its groups, as data.dir or hydra.launcher.shards.
+    """
+    group, _, name = key.rpartition(".")
+    if group not in GROUPS and group.split(".")[0] not in ("data", "tracking", "hydra"):
+        group, name = "", group.split(".")[0]
+    known = [each.name for cls in GROUPS.get(group, ()) for each in fields(cls)]
+    if not group:
+        known += ["data", "tracking", "experiment"]
+    return unknown_key(name, known, f"{group}." if group else "") if known else None
 
 
 def _num_values(override: Override) -> int | None:
@@ -90,4 +123,4 @@ def _lines(params: dict[str, Any]) -> list[str]:
 
 
 def _parse(lines: list[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(lines)
+    return expanded(OverridesParser.create().parse_overrides(lines))

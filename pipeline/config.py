@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.errors import ConfigError
 from pipeline.hyperparameters import Hyperparameters
-from pipeline.validation import checked, parse
+from pipeline.validation import checked, parse, unknown_key
 
 
 @checked
@@ -236,7 +236,7 @@ def parse_job(values: Mapping[str, Any]) -> Job:
     keys = [each.name for each in fields(Hyperparameters)] + list(groups)
     for key in values:
         if key not in keys:
-            raise ConfigError(f"unknown key {key}: the keys are {', '.join(keys)}")
+            raise ConfigError(unknown_key(key, keys))
     flat = {key: value for key, value in values.items() if key not in groups}
     return Job(
         hyperparameters=parse(Hyperparameters, flat),

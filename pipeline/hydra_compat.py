@@ -8,15 +8,16 @@ the name of the part that another version has moved or changed.
   job's plain values. The population launcher repeats them for each job, and the rest once.
 - `set_job_config`: `HydraConfig.set_config` copies the configuration, which takes milliseconds.
 - `allow_lazy_help`: Hydra 1.3 cannot start on Python 3.14 without it.
-- `raise_pending_signals`: Hydra prints the traceback of each error, also of one that a library has
-  made of a signal.
+- `wrap_run_and_report`: Hydra prints the traceback of each error, also of one that a library has
+  made of a signal, and advises to add each key that it does not know.
 - `represent_str`: how OmegaConf quotes a text in YAML.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra._internal import hydra, utils
@@ -25,6 +26,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig
 from omegaconf._utils import OmegaConfDumper
 
@@ -39,10 +41,12 @@ __all__ = [
     "apply_overrides",
     "job_config",
     "override_dirname",
-    "raise_pending_signals",
     "represent_str",
     "set_job_config",
+    "wrap_run_and_report",
 ]
+
+UNKNOWN_KEY = re.compile(r"Could not override '([\w.]+)'")
 
 
 def __getattr__(name: str) -> Any:
@@ -77,17 +81,29 @@ def allow_lazy_help() -> None:
         argparse.ArgumentParser._check_help = check_text  # type: ignore[attr-defined]
 
 
-def raise_pending_signals() -> None:
-    """Let a signal leave Hydra as `Stopped` where a library has turned it into another error.
+def wrap_run_and_report(explain: Callable[[str], str | None]) -> None:
+    """Replace errors that Hydra is about to print.
 
-    A library may do so while it is imported, for example: NumPy makes an ImportError of it.
+    A signal leaves Hydra as `Stopped` where a library has turned it into another error, for example
+    while it is imported: NumPy makes an ImportError of it.
+
+    Args:
+        explain: gets the name of a key that does not exist, and returns the sentence to print, or
+            None for Hydra's own message.
     """
     report = utils.run_and_report
 
     def run(func: Any) -> Any:
         def check_after() -> Any:
             with reraise_pending_signal():
-                return func()
+                try:
+                    return func()
+                except ConfigCompositionException as error:
+                    key = UNKNOWN_KEY.match(str(error))
+                    sentence = explain(key[1]) if key else None
+                    if sentence is None:
+                        raise
+                    raise CompactHydraException(sentence) from None
 
         return report(check_after)
 

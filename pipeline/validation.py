@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -49,7 +50,7 @@ def parse(cls: type[T], values: Any, prefix: str = "") -> T:
         )
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown key {prefix}{key}: the keys are {', '.join(known)}")
+            raise ConfigError(unknown_key(key, known, prefix))
     for field in fields(cls):  # type: ignore[arg-type]
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in values:
@@ -62,6 +63,14 @@ def parse(cls: type[T], values: Any, prefix: str = "") -> T:
         key = str(error.errors()[0]["loc"][0])
         sentence = f"{prefix}{key} must be {allowed(cls, key)}, not {values[key]!r}"
     raise ConfigError(sentence)
+
+
+def unknown_key(key: str, known: Sequence[str], prefix: str = "") -> str:
+    """A sentence about a key that does not exist, with the nearest one or with all of them."""
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        return f"unknown key {prefix}{key}: did you mean {prefix}{near[0]}?"
+    return f"unknown key {prefix}{key}: the keys are {', '.join(known)}"
 
 
 def allowed(cls: type[Any], key: str) -> str:

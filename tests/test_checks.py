@@ -85,9 +85,14 @@ def test_unsuitable_data_are_refused_before_the_first_run(tmp_path: Path) -> Non
     refuse(tmp_path, "-m", *data, "seed=0,1", message="the value in row 7, feature 1, is nan")
 
 
-def test_repeated_jobs_are_trained_once(tmp_path: Path) -> None:
+def test_repeated_jobs_are_trained_once_however_their_values_are_written(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    values = ("learning_rate=0.1,0.1,1e-1,0.2", "hidden_size=4", "num_epochs=1", "experiment=null")
+    values = (
+        "learning_rate=0.1:0.2:0.1,1e-1,100m",
+        "hidden_size=4",
+        "num_epochs=1",
+        "experiment=null",
+    )
     done = succeed(outputs, "-m", *values)
     assert "2 of 4 jobs repeat another job and are not trained again" in done.stdout
     assert sorted(job["learning_rate"] for job in report_of(outputs)["runs"]) == [0.1, 0.2]

@@ -124,7 +124,8 @@ def test_single_run_equals_the_same_job_of_a_sweep(swept: tuple[Path, Any]) -> N
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["hiden_size=1"], "Could not override 'hiden_size'"),
+        (["hiden_size=1"], "unknown key hiden_size: did you mean hidden_size?"),
+        (["-m", "data.fraction=0.1"], "unknown key data.fraction: did you mean data.val_fraction?"),
         (["hidden_size=many"], "hidden_size must be a whole number"),
         (["data=imagenet"], "Could not find 'data/imagenet'"),
         (["tracking.uri=http://127.0.0.1:9"], "cannot be opened"),

@@ -23,6 +23,7 @@ from pipeline.config import Job, parse_job
 from pipeline.errors import ConfigError
 from pipeline.expression import Expression
 from pipeline.hydra_compat import BasicSweeper
+from pipeline.ranges import expanded
 from pipeline.search.config import GridConfig, parse_grid
 from pipeline.session import current_session
 
@@ -103,7 +104,8 @@ def _read(sweeper: GridSweeper, arguments: Sequence[str]) -> Grid:
     loader = sweeper.hydra_context.config_loader
     values = _checked_values(sweeper)
     lines = [f"{key}={value}" for key, value in (values.params or {}).items()]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *arguments])
+    parser = OverridesParser.create(config_loader=loader)
+    parsed = expanded(parser.parse_overrides([*lines, *arguments]))
     composer = Composer(loader, sweeper.config)
     if isinstance(sweeper.launcher, PopulationLauncher):
         sweeper.launcher.composer = composer

@@ -17,7 +17,7 @@ from hydra_plugins.search._trials import TrialTrainer, jobs
 from pipeline.composed import redacted
 from pipeline.errors import ConfigError
 from pipeline.search.sampling import Search
-from pipeline.search.space import bounds
+from pipeline.search.space import bounds, exact_values
 from pipeline.search.study import Study
 from pipeline.session import current_session
 
@@ -73,7 +73,8 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
         ledger.report_end(num_trials, search)
     best = study.best()
     if best is not None:
-        found = {"name": "optuna", "best_evaluated_params": best[0]}
+        values = exact_values(best[0], search.space)
+        found = {"name": "optuna", "best_evaluated_params": values}
         OmegaConf.save({**found, "best_evaluated_value": best[1]}, folder / RESULTS)
     for result in (result for batch in trainer.returns for result in batch):
         _ = result.return_value  # raises the error of a failed job

@@ -20,7 +20,7 @@ from pipeline.hyperparameters import HYPERPARAMETERS
 from pipeline.search.config import OptunaConfig, parse_optuna
 from pipeline.search.pruning import Pruning
 from pipeline.search.sampling import Condition, Search
-from pipeline.search.space import as_overrides, extremes
+from pipeline.search.space import as_overrides, exact_values, extremes
 from pipeline.selection import parse_select_by
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Searc
     seeds = tuple(values.seeds or ())
     if seeds and any(line.startswith("seed=") for line in fixed):
         raise ConfigError("hydra.sweeper.seeds sets the seed of each job: remove seed=…")
-    where = _read_condition(sweeper, values, fixed)
+    where = _read_condition(sweeper, values, space, fixed)
     return Search(space, shared, *settings, select_by, pruning, where, seeds), fixed
 
 
 def _read_condition(
-    sweeper: OptunaSweeper, values: OptunaConfig, fixed: Sequence[str]
+    sweeper: OptunaSweeper, values: OptunaConfig, space: Space, fixed: Sequence[str]
 ) -> Condition | None:
     """The condition that hydra.sweeper.where states.
 
@@ -80,7 +80,9 @@ def _read_condition(
     composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
 
     def allows(params: Mapping[str, Any]) -> bool:
-        return expression.holds(composer.values([*fixed, *as_overrides(params)]))
+        return expression.holds(
+            composer.values([*fixed, *as_overrides(exact_values(params, space))])
+        )
 
     return Condition(values.where, allows)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
 
 from pipeline.errors import ConfigError
+from pipeline.ranges import Range, expanded, plain, read_range
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -26,10 +27,12 @@ def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
     Raises:
         ConfigError: a space cannot be searched, or there is none.
     """
-    last = {override.get_key_element().lstrip("+"): override for override in overrides}
+    given = {override.get_key_element().lstrip("+"): override for override in overrides}
+    ranges = {key: read_range(override) for key, override in given.items()}
+    last = dict(zip(given, expanded(list(given.values())), strict=True))
     space = {
-        override.get_key_element(): _distribution(override)
-        for override in last.values()
+        override.get_key_element(): _distribution(override, ranges[key])
+        for key, override in last.items()
         if override.is_sweep_override()
     }
     if not space:
@@ -41,12 +44,20 @@ def split(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
     return space, fixed
 
 
-def _distribution(override: Override) -> BaseDistribution:
-    """The distribution of a swept value (Hydra's `range` does not hold its end)."""
+def _distribution(override: Override, inclusive: Range | None) -> BaseDistribution:
+    """The distribution of a swept value.
+
+    Args:
+        override: of the value. The `range(…)` of Hydra's grammar does not hold its end.
+        inclusive: the range START:STOP:STEP that the user wrote; None: something else.
+    """
     from optuna.distributions import CategoricalDistribution
 
     swept: Any = override.value()
     key, text = override.get_key_element(), override.input_line
+    if inclusive is not None:
+        ends = sorted([inclusive.values()[0], inclusive.values()[-1]])
+        return _numbers(key, text, ends[0], ends[1], abs(plain(inclusive.step)), log=False)
     log = isinstance(swept, Sweep) and "log" in swept.tags
     if isinstance(swept, Sweep) and swept.tags - {"log"}:
         unknown = ", ".join(sorted(swept.tags - {"log"}))

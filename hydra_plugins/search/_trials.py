@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._pruning import TrialRule
 from pipeline.search.sampling import Search
-from pipeline.search.space import as_overrides
+from pipeline.search.space import as_overrides, exact_values
 from pipeline.search.study import Study
 from pipeline.selection import describe_score, mean
 
@@ -109,7 +109,8 @@ def jobs(
 ) -> list[list[str]]:
     """The overrides of each job of some trials: one job per trial, or one per trial and seed."""
     seeds = [[f"seed={seed}"] for seed in search.seeds] or [[]]
-    return [[*fixed, *as_overrides(values), *seed] for values in trials for seed in seeds]
+    lines = [as_overrides(exact_values(values, search.space)) for values in trials]
+    return [[*fixed, *line, *seed] for line in lines for seed in seeds]
 
 
 def objective(values: Sequence[float | None]) -> float | None:

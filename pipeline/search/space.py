@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
@@ -11,6 +12,21 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     Space = dict[str, BaseDistribution]
+
+
+def exact(value: Any, distribution: BaseDistribution) -> Any:
+    """The value of a trial without the rounding error of low + i · step: 0.3 for 0.1 + 2 · 0.1."""
+    from optuna.distributions import FloatDistribution
+
+    if not isinstance(distribution, FloatDistribution) or not distribution.step:
+        return value
+    low, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))
+    return float(low + round((value - distribution.low) / distribution.step) * step)
+
+
+def exact_values(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The values of a trial, each without its rounding error."""
+    return {key: exact(value, space[key]) for key, value in values.items()}
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
@@ -59,7 +75,8 @@ def levels(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
             found[key] = list(range(values.low, values.high + 1, values.step))
         elif isinstance(values, FloatDistribution) and values.step:
             count = round((values.high - values.low) / values.step)
-            found[key] = [values.low + i * values.step for i in range(count + 1)]
+            numbers = (values.low + i * values.step for i in range(count + 1))
+            found[key] = [exact(number, values) for number in numbers]
         else:
             raise ConfigError(
                 f"hydra.sweeper.sampler=grid cannot try all values of an interval: give {key} a "

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins.search._space import split
+from hydra_plugins.search._trials import jobs
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.paths import ROOT
 from pipeline.search.sampling import Search
@@ -78,13 +80,19 @@ def values(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
         ("a=range(32,257,32)", IntDistribution(32, 256, step=32)),
         ("a=range(0,1,0.25)", FloatDistribution(0, 0.75, step=0.25)),
         ("a=interval(0.01,1)", FloatDistribution(0.01, 1)),
+        ("hidden_size=64:256:64", IntDistribution(64, 256, step=64)),
+        ("hidden_size=256:64:-64", IntDistribution(64, 256, step=64)),
+        ("learning_rate=0.1:0.7:0.1", FloatDistribution(0.1, 0.7, step=0.1)),
+        ("hidden_size=1:2,8", CategoricalDistribution([1, 2, 8])),
+        ("num_epochs=1k,2k", CategoricalDistribution([1000, 2000])),
         ("a=tag(log, interval(1e-4,1))", FloatDistribution(1e-4, 1, log=True)),
         ("a=int(interval(16,256))", IntDistribution(16, 256)),
         ("a=tag(log, int(interval(16,256)))", IntDistribution(16, 256, log=True)),
     ],
 )
 def test_sweep_syntax_becomes_a_distribution(text: str, expected: BaseDistribution) -> None:
-    assert space_of(text, "b=3", "~c") == ({"a": expected}, ["b=3", "~c"])
+    key = text.partition("=")[0]
+    assert space_of(text, "b=3", "~c") == ({key: expected}, ["b=3", "~c"])
 
 
 def test_last_override_counts_and_floats_keep_their_digits() -> None:
@@ -140,6 +148,16 @@ def test_grid_trains_each_point_once_and_needs_lists() -> None:
 def test_unsuitable_sampler_is_explained_in_one_sentence(sampler: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         search("a=1,2", "b=interval(0,1)", sampler=sampler)
+
+
+def test_trials_of_a_range_have_the_values_of_a_grid() -> None:
+    """0.1 + 2 · 0.1 is 0.30000000000000004, which would be another run than 0.3."""
+    wanted = search("learning_rate=0.1:0.5:0.1", sampler="grid", n=99)
+    for sampler in ("grid", "tpe"):
+        trials = values(train(Study(replace(wanted, sampler=sampler, n_trials=20), "x", None)))
+        found = {line for (line,) in jobs(wanted, [], trials)}
+        written = {f"learning_rate=0.{i}" for i in (1, 2, 3, 4, 5)}
+        assert found == written if sampler == "grid" else "learning_rate=0.3" in found <= written
 
 
 def test_cmaes_names_the_choices_that_it_cannot_search() -> None:
