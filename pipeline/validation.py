@@ -6,6 +6,7 @@ import difflib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -87,7 +88,12 @@ def description(cls: type[Any], key: str) -> str:
 
 def annotation(cls: type[Any], key: str) -> Any:
     """The type of a field, with its metadata."""
-    return typing.get_type_hints(cls, include_extras=True)[key]
+    return _annotations(cls)[key]  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache
+def _annotations(cls: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def metadata(cls: type[Any], key: str) -> tuple[Any, ...]:
