@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits
 
+from benchmarks import ensembles
 from benchmarks.simulation import Hits, of_seeds, simulate, simulate_halving, sweep
 from pipeline.analysis.comparison import compare_selected
 from pipeline.analysis.confidence import confidence_set
@@ -141,8 +142,10 @@ def _halve(early: Hits, late: Hits) -> tuple[pd.DataFrame, Hits]:
     return models, hits
 
 
-def run(setting: Setting, repeats: int) -> NDArray[np.float64]:
-    """All repeats of a setting: (repeats, fields of `Repeat`)."""
+def run(setting: Setting | ensembles.Setting, repeats: int) -> NDArray[np.float64]:
+    """All repeats of a setting: (repeats, fields of its `Repeat`)."""
+    if isinstance(setting, ensembles.Setting):
+        return ensembles.run(setting, repeats)
     with threadpool_limits(1):
         return np.array([repeat(setting, number) for number in range(repeats)], float)
 
@@ -170,10 +173,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     with ProcessPoolExecutor(options.processes) as pool:
-        results = list(pool.map(run, SETTINGS, [options.repeats] * len(SETTINGS)))
+        kinds = (*SETTINGS, *ensembles.SETTINGS)
+        results = list(pool.map(run, kinds, [options.repeats] * len(kinds)))
     limit = binomtest(round(0.95 * options.repeats), options.repeats).proportion_ci().low
     text = (Path(__file__).parent / "statistics.md").read_text(encoding="utf-8")
-    text = text.replace("{table}", table(results)).replace("{repeats}", f"{options.repeats:,}")
+    text = text.replace("{table}", table(results[: len(SETTINGS)]))
+    text = text.replace("{ensembles}", ensembles.table(results[len(SETTINGS) :]))
+    text = text.replace("{fresh}", f"{ensembles.FRESH:,}")
+    text = text.replace("{repeats}", f"{options.repeats:,}")
     DOCUMENT.write_text(text.replace("{limit}", f"{100 * limit:.1f} %"), encoding="utf-8")
 
 

@@ -34,9 +34,7 @@ class Estimate:
 
 def resample(random: np.random.Generator, n: int, count: int) -> NDArray[np.float32]:
     """Draw bootstrap samples of n images: how often each contains each image, (count, n)."""
-    drawn = random.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=count * n)
-    return counts.reshape(count, n).astype(np.float32)
+    return random.multinomial(n, np.full(n, 1 / n), count).astype(np.float32)
 
 
 def luck_of_choice(
@@ -90,7 +88,7 @@ def correct_selection(
     spread = np.sqrt(noise.variance / counts)
     random = np.random.default_rng(random_state)
     optimism = 0.0
-    size = max(1, CHUNK_BYTES // (16 * n))
+    size = max(1, CHUNK_BYTES // (8 * n))
     for start in range(0, resamples, size):
         drawn = resample(random, n, min(size, resamples - start))
         luck = (drawn - 1) @ shares.T / n

@@ -64,10 +64,10 @@ def paired_interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The mean of differences from −1 to 1 of paired examples, and its 95 % interval.
 
-    The interval is the adjusted Wald interval of Bonett and Price (2012), whose number of
-    discordant examples is Σ |d|. A difference may be the mean over several models of which one will
-    be used. Then Σ |d| is the expected number for one of them. Σ d² would be smaller, because the
-    mistakes of the models average out, and the interval would be too narrow for that one.
+    The interval is the adjusted Wald interval of Bonett and Price (2012). Its number of discordant
+    examples is Σ |d|. A fractional difference is a mean over several models, and Σ |d| is the
+    expected number of discordant examples for a single one. Σ d² would be smaller, because the
+    mistakes of the models average out. The interval would be too narrow for a single model.
 
     Args:
         differences: (…, n), the last axis over the examples.
@@ -96,8 +96,8 @@ def accuracy_interval(centre: float, hits: NDArray[np.bool_], noise: Noise) -> t
     random factors (Clark, 1973): the variance over seeds ÷ S, and the variance over images of the
     share of seeds that classify an image correctly ÷ n. The critical value is the mean of the two
     quantiles, t for the seeds and normal for the images, weighted by these parts (Cochran and Cox,
-    1957). Degrees of freedom after Satterthwaite (1946) are too many where those of
-    the seeds are few: with two seeds whose variance dominates, such an interval covers 87 %. The
+    1957). With few seeds, the degrees of freedom of Satterthwaite (1946) are too many:
+    with two seeds whose variance dominates, such an interval covers 87 %. The
     score interval is then taken with the effective number of images that has this variance. For one
     model that is Wilson's interval.
 

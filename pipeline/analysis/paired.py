@@ -100,8 +100,8 @@ def pooled_noise(models: pd.DataFrame, *, blocks: bool = True) -> Noise:
 def interval_noise(models: pd.DataFrame) -> Noise:
     """The variance of a model's accuracy over seeds, for the interval of one configuration.
 
-    Other than in a comparison, the effect that a seed has on all configurations counts here. The
-    variance is that of the better half (`pooled_noise`), if it has `ENOUGH_DF` degrees of freedom.
+    In contrast to a comparison, the effect that a seed has on all configurations counts here. The
+    models are the better half (`pooled_noise`), if it has `ENOUGH_DF` degrees of freedom, or all.
     With one or two, the quantile of t (12.7 or 4.3) would widen the interval more than the bad
     configurations do.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.ensembles import SETTINGS, Setting, repeat
 from pipeline.analysis import ensemble_selection
 from pipeline.analysis.ensemble_selection import BAGS, PICKS, Library, select
 from pipeline.selection import SelectBy
@@ -109,3 +110,11 @@ def test_out_of_bag_accuracy_of_random_models_is_that_of_guessing() -> None:
     assert np.mean(measured) > 1 / C + 0.03
     assert np.mean(honest) == pytest.approx(1 / C, abs=0.02)
     assert np.mean(single) == pytest.approx(1 / C, abs=0.02)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.name))
+def test_interval_of_the_gain_contains_the_true_gain(setting: Setting) -> None:
+    found = [repeat(setting, number) for number in range(12)]
+    covered = sum(each.low <= each.truth <= each.high for each in found)
+    assert covered >= 11
+    assert np.mean([each.gain - each.truth for each in found]) == pytest.approx(0, abs=0.008)
