@@ -49,7 +49,7 @@ def main() -> None:
 
     from hydra_plugins.population import _core
     from pipeline import __main__ as app
-    from pipeline.execution import local
+    from pipeline.execution import local, local_trainer
     from pipeline.execution import run as sweep
     from pipeline.execution.job import JobRun
     from pipeline.report import write
@@ -64,7 +64,7 @@ def main() -> None:
     phases.time("folders and logs", _core.JobOpener, "open")
     phases.time("data", sweep, "load")
     phases.time("data", local, "share_dataset")
-    phases.time("training", local, "train_wave")
+    phases.time("training", local_trainer, "train_wave")
     for name in STORE_CALLS:
         phases.time("tracking", Store, name)
     phases.time("tracking", JobRun, "_log_artifacts")

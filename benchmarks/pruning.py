@@ -29,7 +29,7 @@ from pipeline.nn.train import train
 from pipeline.paths import ROOT
 from pipeline.search.pruning import BatchPruner, Pruning
 from pipeline.search.sampling import Search
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 
 TRIALS, SEEDS = 64, range(5)
 
@@ -143,7 +143,7 @@ def epochs_to_goal(task: Task, seed: int, pruning: Pruning | None) -> tuple[int,
             if value is not None and value >= task.goal - 1e-9:
                 return trial.number + 1, total
             noted: dict[str, Any] = pruner.attributes(trial.number) if pruner else {}
-            study.tell(trial, value, failed=False, scores=scores, attributes=noted)
+            study.tell(trial, TrialResult(value, scores=scores, attributes=noted))
     return None
 
 

@@ -42,6 +42,7 @@ OPTUNA: dict[str, Any] = {
     "sampler": "tpe",
     "seed": 0,
     "n_trials": 64,
+    "continuous": False,
     "batch_size": 8,
     "study": None,
     "storage": "sqlite:///optuna.db",
@@ -148,6 +149,7 @@ def test_each_bound_holds_on_both_sides(
             "hydra.launcher.halving.factor or hydra.launcher.halving.min_epochs",
         ),
         ("hydra.launcher.dry_run", "yes", "hydra.launcher.dry_run must be true or false"),
+        ("hydra.sweeper.continuous", "often", "hydra.sweeper.continuous must be true or false"),
         ("hydra.sweeper.sampler", "bayes", "must be tpe, cmaes, qmc, random or grid, not 'bayes'"),
         ("select_by", "f1", "select_by must be val_acc, val_loss or balanced_acc, not 'f1'"),
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
@@ -22,7 +22,8 @@ from pipeline.execution.backend import Backend, create_backend
 from pipeline.execution.datasets import Datasets
 from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.halving import SuccessiveHalving
-from pipeline.execution.run import dry_run, train_jobs
+from pipeline.execution.local import LocalBackend
+from pipeline.execution.run import dry_run, train_jobs, train_stream
 from pipeline.execution.stopping import StoppingRule
 from pipeline.hydra_compat import job_config, set_job_config
 from pipeline.outcomes import Outcome
@@ -30,6 +31,10 @@ from pipeline.session import run_context
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
+
+    from hydra_plugins.population.launcher import OpenJob
+    from pipeline.execution.spec import JobSpec
+    from pipeline.execution.stream import JobSource
 
 
 def launch(
@@ -40,6 +45,55 @@ def launch(
     Raises:
         CompactHydraException: a value is wrong, or the store or cluster cannot be reached.
     """
+    with _set_up(launcher) as (opener, values, backend):
+        if values.dry_run:
+            jobs = [parse_job(opener.composer.values(overrides)) for overrides in job_overrides]
+            limits = backend.resources, values.halving_rule, launcher.datasets
+            print(*dry_run(jobs, *limits, alone=launcher.is_continuous), sep="\n")
+            return []
+        with backend:
+            numbered = list(enumerate(job_overrides, initial_job_idx))
+            return _train(launcher, opener, numbered, backend, values)
+
+
+def launch_stream(
+    launcher: PopulationLauncher,
+    first: Sequence[str],
+    create: Callable[[Job, OpenJob], JobSource],
+) -> list[JobReturn]:
+    """Train jobs that a source supplies while others train, as `PopulationLauncher` describes."""
+    opened: list[JobReturn] = []
+    with _set_up(launcher) as (opener, values, backend):
+
+        def open_job(number: int, overrides: Sequence[str]) -> JobSpec:
+            with _keep_job_config(), sweep_folder_errors():
+                spec, job_return = opener.open(number, overrides)
+            opened.append(job_return)
+            return spec
+
+        source = create(parse_job(opener.composer.values(first)), open_job)
+        assert isinstance(backend, LocalBackend)  # the sweeper refuses others
+        with backend:
+            ahead = ThreadPoolExecutor(1)
+            ahead.submit(backend.warm_up, source.max_active)
+            try:
+                where = run_context(launcher.config, launcher.config.hydra)
+            finally:
+                ahead.shutdown()
+            policy = FailurePolicy(values.max_failures, values.retries)
+            runs = train_stream(source, where, backend, policy, launcher.datasets)
+        for job_return, run in zip(opened, runs, strict=True):
+            opener.close(job_return, run)
+    return opened
+
+
+@contextmanager
+def _set_up(launcher: PopulationLauncher) -> Iterator[tuple[JobOpener, LauncherConfig, Backend]]:
+    """Prepare Hydra, and check the values of hydra.launcher.
+
+    Raises:
+        CompactHydraException: a value is wrong, or an error of this project is raised.
+    """
     setup_globals()
     hydra_config = launcher.config.hydra
     configure_log(hydra_config.hydra_logging, hydra_config.verbose)
@@ -47,16 +101,18 @@ def launch(
     if composer is None:
         composer = Composer(launcher.hydra_context.config_loader, launcher.config)
     with one_sentence():
-        values, backend = _backend(launcher)
-        if values.dry_run:
-            jobs = [parse_job(composer.values(overrides)) for overrides in job_overrides]
-            limits = backend.resources, values.halving_rule, launcher.datasets
-            print(*dry_run(jobs, *limits), sep="\n")
-            return []
-        with backend:
-            opener = JobOpener(composer, launcher.hydra_context, launcher.task_function)
-            numbered = list(enumerate(job_overrides, initial_job_idx))
-            return _train(launcher, opener, numbered, backend, values)
+        opener = JobOpener(composer, launcher.hydra_context, launcher.task_function)
+        yield opener, *_backend(launcher)
+
+
+@contextmanager
+def _keep_job_config() -> Iterator[None]:
+    """Restore the configuration of Hydra that opening a job replaces."""
+    before = job_config()
+    try:
+        yield
+    finally:
+        set_job_config(before)
 
 
 def _train(
@@ -69,12 +125,10 @@ def _train(
     # The workers start in a thread while this one writes the folders of the jobs.
     ahead = ThreadPoolExecutor(1)
     ahead.submit(backend.warm_up, len(numbered))
-    before = job_config()
     try:
-        with sweep_folder_errors():
+        with _keep_job_config(), sweep_folder_errors():
             jobs = [opener.open(number, overrides) for number, overrides in numbered]
     finally:
-        set_job_config(before)
         ahead.shutdown()
     where = run_context(launcher.config, launcher.config.hydra)
     policy = FailurePolicy(values.max_failures, values.retries, launcher.num_failures)

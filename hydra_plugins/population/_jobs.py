@@ -65,13 +65,17 @@ def set_number(config: DictConfig, number: int) -> Path:
 
 
 class JobOpener:
-    """Opens and closes the jobs of a sweep."""
+    """Opens and closes the jobs of a sweep.
+
+    Attributes:
+        composer: of the jobs.
+    """
 
     def __init__(
         self, composer: Composer, context: HydraContext, task_function: TaskFunction
     ) -> None:
         """Open jobs that `composer` composes."""
-        self._composer, self._context, self._function = composer, context, task_function
+        self.composer, self._context, self._function = composer, context, task_function
         self._folders = FolderWriter()
 
     def open(self, number: int, overrides: Sequence[str]) -> tuple[JobSpec, JobReturn]:
@@ -81,11 +85,11 @@ class JobOpener:
             OSError: the folder cannot be written.
             CompactHydraException: an interpolation cannot be resolved.
         """
-        values = self._composer.values(overrides)
-        config, task = self._composer.compose_shared(overrides)
+        values = self.composer.values(overrides)
+        config, task = self.composer.compose_shared(overrides)
         set_job_config(config)
         folder = set_number(config, number)
-        job_return = ComposedJobReturn(self._composer, overrides, number)
+        job_return = ComposedJobReturn(self.composer, overrides, number)
         job_return.task_name = config.hydra.job.name
         job_return.overrides = list(config.hydra.overrides.task)
         self._folders.write(folder, config, task)

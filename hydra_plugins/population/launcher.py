@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
@@ -12,8 +12,13 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from hydra_plugins.population._compose import Composer
+    from pipeline.config import Job
     from pipeline.execution.datasets import Datasets
+    from pipeline.execution.spec import JobSpec
     from pipeline.execution.stopping import StoppingRule
+    from pipeline.execution.stream import JobSource
+
+    OpenJob = Callable[[int, Sequence[str]], JobSpec]  # a number and overrides → the job
 
 
 class PopulationLauncher(Launcher):
@@ -46,6 +51,7 @@ class PopulationLauncher(Launcher):
         self.composer: Composer | None = None  # of the sweeper, which has checked the jobs
         self.datasets: Datasets | None = None  # of the sweeper, which has loaded them
         self.rule: StoppingRule | None = None  # of a sweeper that stops jobs early
+        self.is_continuous = False  # whether `launch_stream` trains the jobs
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -66,3 +72,19 @@ class PopulationLauncher(Launcher):
         from hydra_plugins.population import _core
 
         return _core.launch(self, job_overrides, initial_job_idx)
+
+    def launch_stream(
+        self, first: Sequence[str], create: Callable[[Job, OpenJob], JobSource]
+    ) -> Sequence[JobReturn]:
+        """Train jobs that a source supplies while others train; returns their JobReturns.
+
+        Args:
+            first: the overrides of one of the jobs.
+            create: creates the source, from that job and the function that opens a job.
+
+        Raises:
+            CompactHydraException: a value is wrong, or the store cannot be reached.
+        """
+        from hydra_plugins.population import _core
+
+        return _core.launch_stream(self, first, create)

@@ -11,10 +11,13 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.population._core import check_launch, one_sentence
 from hydra_plugins.population._jobs import sweep_folder_errors
+from hydra_plugins.population.launcher import PopulationLauncher
+from hydra_plugins.search._continuous import TrialSource
 from hydra_plugins.search._ledger import Ledger
 from hydra_plugins.search._read import checked_jobs, read_search
-from hydra_plugins.search._trials import TrialTrainer, jobs
+from hydra_plugins.search._trials import TrialTrainer, jobs, log_state
 from pipeline.composed import redacted
+from pipeline.config import Job
 from pipeline.errors import ConfigError
 from pipeline.search.sampling import Search
 from pipeline.search.space import bounds, exact_values
@@ -22,6 +25,7 @@ from pipeline.search.study import Study
 from pipeline.session import current_session
 
 if TYPE_CHECKING:
+    from hydra_plugins.population.launcher import OpenJob
     from hydra_plugins.search.sweeper import OptunaSweeper
 
 RESULTS = "optimization_results.yaml"  # the name that Hydra's own sweeper for Optuna uses
@@ -53,9 +57,14 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     datasets = check_launch(sweeper.launcher, checked_jobs(sweeper, search, fixed, params))
     ledger = None
     if sweeper.budget is not None:
-        ledger = Ledger(sweeper, first, datasets)
+        size = max(1, len(search.seeds)) if search.continuous else len(first)
+        ledger = Ledger(sweeper, first[:size], datasets)
+    if isinstance(sweeper.launcher, PopulationLauncher):
+        sweeper.launcher.is_continuous = search.continuous
     if OmegaConf.select(config, "hydra.launcher.dry_run"):
         print(f"the first {len(trials)} of {search.count} trials of the study {name}:")
+        if search.continuous:
+            print("continuous: the next trial starts as soon as one ends, each job on one core")
         if search.pruning is not None:
             print(f"pruning: a trial can stop after epoch {_listed(search.pruning.epochs())}")
         return [sweeper.launcher.launch(first, initial_job_idx=0)]
@@ -67,8 +76,11 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
     if session is not None:
         session.start_sweep(search.count * max(1, len(search.seeds)))
         session.note_search(bounds(search.space))
-    trainer = TrialTrainer(sweeper.launcher, study, fixed, ledger)
-    num_trials = trainer.train()
+    if search.continuous:
+        returns, num_trials = _train_continuously(sweeper, study, fixed, ledger, first[0])
+    else:
+        trainer = TrialTrainer(sweeper.launcher, study, fixed, ledger)
+        num_trials, returns = trainer.train(), trainer.returns
     if ledger is not None and num_trials is not None:
         ledger.report_end(num_trials, search)
     best = study.best()
@@ -76,9 +88,33 @@ def _run(sweeper: OptunaSweeper, search: Search, fixed: Sequence[str]) -> list[S
         values = exact_values(best[0], search.space)
         found = {"name": "optuna", "best_evaluated_params": values}
         OmegaConf.save({**found, "best_evaluated_value": best[1]}, folder / RESULTS)
-    for result in (result for batch in trainer.returns for result in batch):
+    for result in (result for batch in returns for result in batch):
         _ = result.return_value  # raises the error of a failed job
-    return trainer.returns
+    return returns
+
+
+def _train_continuously(
+    sweeper: OptunaSweeper,
+    study: Study,
+    fixed: Sequence[str],
+    ledger: Ledger | None,
+    first: Sequence[str],
+) -> tuple[list[Sequence[JobReturn]], int | None]:
+    """Train all trials; returns their JobReturns, and the number that the budget allowed, if any.
+
+    Raises:
+        CompactHydraException: the store or the storage of the study cannot be reached.
+    """
+    sources: list[TrialSource] = []
+
+    def create(job: Job, open_job: OpenJob) -> TrialSource:
+        sources.append(TrialSource(study, fixed, ledger, job, open_job))
+        return sources[-1]
+
+    assert isinstance(sweeper.launcher, PopulationLauncher)  # `read_search` refuses others
+    log_state(study)
+    returns = sweeper.launcher.launch_stream(first, create)
+    return [returns], sources[0].num_trials
 
 
 def _listed(epochs: Sequence[int]) -> str:

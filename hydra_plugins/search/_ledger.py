@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hydra_plugins.search.sweeper import OptunaSweeper
 
 Lines = Sequence[Sequence[str]]  # the overrides of some jobs
+Trained = Iterable[tuple[Job, int]]  # jobs with numbers of epochs
 
 
 class Ledger:
@@ -49,7 +50,7 @@ class Ledger:
         self._meter = open_meter(sweeper.budget, sweeper.launcher, jobs, data)
         if not self._meter.fits(jobs):
             raise ConfigError(
-                f"the first batch of trials does not fit the {self._meter.budget}: raise {KEY}, or "
+                f"the first {len(jobs)} jobs do not fit the {self._meter.budget}: raise {KEY}, or "
                 "lower hydra.sweeper.batch_size"
             )
 
@@ -63,6 +64,21 @@ class Ledger:
             return True
         return self._meter.fits(jobs)
 
+    def starts(
+        self, trial: FrozenTrial, jobs: Sequence[Job], in_flight: Sequence[Job], trained: Trained
+    ) -> bool:
+        """Whether the next trial of a continuous search starts. Finished trials do in any case.
+
+        Args:
+            trial: the next one.
+            jobs: its jobs.
+            in_flight: jobs of earlier trials that count as if they trained to their end.
+            trained: the jobs of this start of the command, with the epochs that they have trained.
+        """
+        done = sum(self._share(job, epochs) for job, epochs in trained)
+        self._meter.correct(done)
+        return trial.state.is_finished() or self._meter.fits([*in_flight, *jobs])
+
     def measured(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Measure the time of a batch, by which later estimates are corrected."""
         return self._meter.measured(jobs)
@@ -73,8 +89,16 @@ class Ledger:
         for i, trial in enumerate(batch):
             for job in jobs[i * size : (i + 1) * size]:
                 epochs = trial.last_step or job.hyperparameters.num_epochs
-                share = epochs / job.hyperparameters.num_epochs
-                self._meter.spend(share * self._meter.price(job))
+                self._meter.spend(self._share(job, epochs))
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the budget is a time."""
+        return self._meter.budget.seconds is not None
+
+    def _share(self, job: Job, epochs: int) -> float:
+        """The price of the first epochs of a job."""
+        return epochs / job.hyperparameters.num_epochs * self._meter.price(job)
 
     def report_end(self, num_trials: int, search: Search) -> None:
         """State how many trials the budget leaves out. The sweep is complete without them."""
@@ -82,6 +106,6 @@ class Ledger:
         if session is not None:
             session.end_early(num_trials * max(1, len(search.seeds)))
         print(
-            f"the search ends after {num_trials} of {search.count} trials: the next batch does not "
-            f"fit the {self._meter.budget}"
+            f"the search ends after {num_trials} of {search.count} trials: the next "
+            f"{'trial' if search.continuous else 'batch'} does not fit the {self._meter.budget}"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.execution.job import JobRun
 from pipeline.outcomes import Outcome
 from pipeline.search.pruning import BatchPruner
+from pipeline.search.study import TrialResult
 from pipeline.selection import mean
 
 if TYPE_CHECKING:
@@ -78,6 +79,22 @@ class TrialRule:
         """
         histories = [run.best.scores() for run in self._runs[self._originals[index]]]
         return mean_scores(histories)[: self.pruned.get(index)]
+
+    def result(self, index: int, value: float | None, failed: bool) -> TrialResult:
+        """The result of a trial.
+
+        Args:
+            index: of the trial.
+            value: the objective of a trial that was trained to its end.
+            failed: whether a job of it failed.
+        """
+        if self._pruner is None:
+            return TrialResult(value, failed)
+        value = None if index in self.pruned else value
+        has_scores = index in self.pruned or value is not None
+        scores = self.scores(index) if has_scores else []
+        attributes = self._pruner.attributes(self._trials[index].number)
+        return TrialResult(value, failed, scores, attributes)
 
     def _stops(self, index: int, runs: Sequence[JobRun], rung: int) -> bool:
         if self._known.get(index) == rung or self._is_pruned(index, runs, rung):

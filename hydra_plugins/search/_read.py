@@ -39,6 +39,8 @@ def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Searc
     except ImportError:
         raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install optuna cmaes") from None
     values = _checked_values(sweeper)
+    if values.continuous:
+        _require_own_launcher(sweeper, "continuous", "where a free core takes the next trial")
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     texts = [f"{key}={value}" for key, value in (values.params or {}).items()]
     space, fixed = split(parser.parse_overrides([*texts, *arguments]))
@@ -57,13 +59,14 @@ def read_search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> tuple[Searc
         if key not in HYPERPARAMETERS or HYPERPARAMETERS[key].is_hashed(value)
     }
     shared |= {"data.name": OmegaConf.select(config, "data.name")}
-    settings = values.sampler, values.seed, values.n_trials, values.batch_size
+    settings = values.sampler, values.seed, values.n_trials, values.batch_size, select_by
     pruning = _read_pruning(sweeper, values, space, fixed)
     seeds = tuple(values.seeds or ())
     if seeds and any(line.startswith("seed=") for line in fixed):
         raise ConfigError("hydra.sweeper.seeds sets the seed of each job: remove seed=…")
     where = _read_condition(sweeper, values, space, fixed)
-    return Search(space, shared, *settings, select_by, pruning, where, seeds), fixed
+    options = pruning, where, seeds, values.continuous
+    return Search(space, shared, *settings, *options), fixed
 
 
 def _read_condition(
@@ -101,18 +104,27 @@ def _read_pruning(
                 "hydra.sweeper.pruner_params needs a pruner: set hydra.sweeper.pruner"
             )
         return None
-    launcher = sweeper.launcher
-    if not isinstance(launcher, PopulationLauncher) or launcher.backend != "joblib":
-        raise ConfigError(
-            "hydra.sweeper.pruner applies only to hydra/launcher=population with backend=joblib, "
-            "where the trials of a batch train together: remove it"
-        )
+    _require_own_launcher(sweeper, "pruner", "where the trials of a batch train together")
     composer = Composer(sweeper.hydra_context.config_loader, sweeper.config)
     # num_epochs can be searched, and it can be computed from a value that is searched.
     lines = [[*fixed, f"{key}={value}"] for key in space for value in extremes(space[key])]
     lengths = [composer.values(line).get("num_epochs") for line in lines]
     longest = max((n for n in lengths if isinstance(n, int)), default=1)  # others are refused later
     return Pruning(values.pruner, values.pruner_params or {}, longest)
+
+
+def _require_own_launcher(sweeper: OptunaSweeper, key: str, reason: str) -> None:
+    """Refuse a setting for other launchers and clusters.
+
+    Raises:
+        ConfigError: the launcher cannot do it.
+    """
+    launcher = sweeper.launcher
+    if not isinstance(launcher, PopulationLauncher) or launcher.backend != "joblib":
+        raise ConfigError(
+            f"hydra.sweeper.{key} applies only to hydra/launcher=population with backend=joblib, "
+            f"{reason}: remove it"
+        )
 
 
 def _checked_values(sweeper: OptunaSweeper) -> OptunaConfig:
@@ -158,4 +170,9 @@ def checked_jobs(
         checked = [parse_job(composer.values(line)) for line in jobs(search, fixed, [params])]
         if search.where is None or search.where.allows(params):
             found += checked
+    if search.continuous and len({job.data_key for job in found}) > 1:
+        raise ConfigError(
+            "hydra.sweeper.continuous needs trials on one dataset in one dtype: search neither "
+            "data.… nor dtype, or set hydra.sweeper.continuous=false"
+        )
     return found

@@ -12,7 +12,7 @@ from hydra_plugins.population.launcher import PopulationLauncher
 from hydra_plugins.search._pruning import TrialRule
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides, exact_values
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 from pipeline.selection import describe_score, mean
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TrialTrainer:
         """
         done, search = 0, self._study.search
         while trials := self._study.next_trials(after=done):
-            _log_state(self._study)
+            log_state(self._study)
             for batch in self._study.split(trials, apart=self._ledger is not None):
                 lines = jobs(search, self._fixed, [trial.params for trial in batch])
                 if self._ledger is None:
@@ -81,7 +81,7 @@ class TrialTrainer:
         self, batch: Sequence[FrozenTrial], lines: Sequence[Sequence[str]], first: int
     ) -> None:
         """Train trials, of which `first` is the index of the first one, and record the results."""
-        rule = pruner = None
+        rule = None
         search = self._study.search
         if search.pruning is not None:
             assert isinstance(self._launcher, PopulationLauncher)
@@ -94,14 +94,10 @@ class TrialTrainer:
             replicates = results[i * self._size : (i + 1) * self._size]
             failed = any(job.status != JobStatus.COMPLETED for job in replicates)
             value = None if failed else objective([job.return_value for job in replicates])
-            if rule is None or pruner is None:
-                self._study.tell(trial, value, failed=failed)
-                continue
-            value = None if first + i in rule.pruned else value
-            has_scores = first + i in rule.pruned or value is not None
-            scores = rule.scores(first + i) if has_scores else []
-            attributes = pruner.attributes(trial.number)
-            self._study.tell(trial, value, failed=failed, scores=scores, attributes=attributes)
+            result = TrialResult(value, failed)
+            if rule is not None:
+                result = rule.result(first + i, value, failed)
+            self._study.tell(trial, result)
 
 
 def jobs(
@@ -121,7 +117,8 @@ def objective(values: Sequence[float | None]) -> float | None:
     return known[0] if len(known) == 1 else mean(known)
 
 
-def _log_state(study: Study) -> None:
+def log_state(study: Study) -> None:
+    """Log the number of results and the best one."""
     line = f"study {study.name}: {study.num_results()} of {study.search.count} trials have a result"
     best = study.best()
     if best is not None:

@@ -24,6 +24,7 @@ class OptunaSweeper(Sweeper):
         seed: int,
         n_trials: int,
         batch_size: int,
+        continuous: bool,
         study: str | None,
         storage: str,
         seeds: list[int] | None,
@@ -36,6 +37,7 @@ class OptunaSweeper(Sweeper):
         """Store the values of conf/hydra/sweeper/optuna.yaml."""
         self.sampler, self.seed = sampler, seed
         self.n_trials, self.batch_size = n_trials, batch_size
+        self.continuous = continuous
         self.study, self.storage = study, storage
         self.seeds, self.where, self.budget = seeds, where, budget
         self.pruner, self.pruner_params = pruner, pruner_params

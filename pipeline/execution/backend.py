@@ -84,6 +84,13 @@ class EpochTrained:
 
 
 @dataclass(frozen=True)
+class JobPaused:
+    """A job of a `Stream` has ended or paused, and its checkpoint is written."""
+
+    job: int
+
+
+@dataclass(frozen=True)
 class JobFailed:
     """A job cannot be trained to its end."""
 
@@ -101,7 +108,7 @@ class JobLogged:
     result: JobResult
 
 
-Event = JobStarted | EpochTrained | JobFailed | JobLogged
+Event = JobStarted | EpochTrained | JobPaused | JobFailed | JobLogged
 
 
 class Training(Protocol):
@@ -119,6 +126,20 @@ class Training(Protocol):
 
         Returns:
             Events that the iteration may not have delivered. They can repeat earlier ones.
+        """
+
+
+class Stream(Training, Protocol):
+    """Training to which jobs are added while it runs. It iterates as long as it has jobs."""
+
+    def add(self, job: PlannedJob, until: int | None) -> None:
+        """Add a job, or one that has paused or failed before.
+
+        The free core takes the job with the lowest number.
+
+        Args:
+            job: to train.
+            until: the epoch after which it pauses; None: train to the end.
         """
 
 
@@ -162,6 +183,22 @@ class Backend(Protocol):
 
     def train(self, plan: Plan) -> Training:
         """Train the jobs of a plan."""
+
+
+class StreamingBackend(Backend, Protocol):
+    """A backend to which jobs can be added while others train."""
+
+    def stream(
+        self, data: Dataset, checkpoints: Checkpoints, context: RunContext, num_jobs: int
+    ) -> Stream:
+        """Start the training of jobs that are added later.
+
+        Args:
+            data: the dataset, as `stage` has returned it.
+            checkpoints: the folder of the checkpoints.
+            context: the place of the runs in MLflow.
+            num_jobs: at most as many jobs are trained at the same time.
+        """
 
 
 def create_backend(config: LauncherConfig, tracking_uri: str) -> Backend:

@@ -138,6 +138,16 @@ class Meter:
         yield
         self._slowdown = max(1.0, (self._clock() - start) / expected)
 
+    def correct(self, trained: float) -> None:
+        """Correct the estimate of the next jobs by the time since the start.
+
+        Args:
+            trained: the price of the jobs that were trained in this time.
+        """
+        if self.budget.seconds is not None and trained > 0:
+            expected = trained / self._cores / self._slowdown
+            self._slowdown = max(1.0, (self._clock() - self._start) / expected)
+
     def describe(self, price: float) -> str:
         """A price in words."""
         if self.budget.seconds is None:

@@ -27,6 +27,8 @@ def describe(
     data: Dataset,
     resources: Resources,
     halving: Halving | None = None,
+    *,
+    alone: bool = False,
 ) -> Iterator[str]:
     """Describe a sweep in some lines.
 
@@ -35,10 +37,13 @@ def describe(
         data: the dataset. Some training steps on it are timed.
         resources: the cores and the memory.
         halving: when jobs stop early; None: all train to their end.
+        alone: whether each job is a shard of its own, as in a continuous search.
     """
     (num_train, D), C = data.X_train.shape, len(data.classes)
     cores = resources.cores
     waves = plan_waves(jobs, D, C, cores, resources.memory_for_weights(data))
+    if alone:
+        waves = [[ShardPlan((i,), 1) for i in range(len(jobs))]]
     populations = {job.batches for job in jobs}
     stacks = sum(
         len(group_into_stacks([jobs[i] for i in s.jobs], data, s.threads)) for w in waves for s in w

@@ -46,6 +46,10 @@ class Flusher:
         self._next_heartbeat = clock() + HEARTBEAT_SECONDS
         self._problem: Exception | None = None
 
+    def add(self, runs: Sequence[JobRun]) -> None:
+        """Add jobs of the sweep."""
+        self._runs += runs
+
     def open(self, runs: Sequence[JobRun]) -> None:
         """Create the MLflow runs of jobs; the next flush does so if the store is unreachable."""
         all(self._try(run.open) for run in runs)

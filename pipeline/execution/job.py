@@ -92,7 +92,7 @@ class JobRun:
 
     @property
     def run_id(self) -> str:
-        """The ID of the job's own MLflow run; empty before it is created."""
+        """The ID of the job's own or reused MLflow run; empty before it is created."""
         return self._logger.run_id
 
     @property
@@ -205,7 +205,8 @@ class JobRun:
     def reuse(self, run: FinishedRun, reason: str = "already finished") -> None:
         """Take the outcome of a run that has finished."""
         self._enter(JobState.COMMITTED)
-        self.outcome, self._cached_score = Outcome(run.outcome), run.score
+        self._logger.run_id, self._cached_score = run.run_id, run.score
+        self.outcome = Outcome(run.outcome)
         self._log.info(f"{reason}: run {run.run_id}")
 
     def apply_remote_result(self, result: JobResult) -> None:
@@ -247,8 +248,7 @@ class JobRun:
         """End an unfinished run as KILLED, because the sweep stops.
 
         Raises:
-            TrackingError: the store cannot be reached.
-            OSError: the disk is full.
+            TrackingError, OSError: as in `flush`.
         """
         if self.is_pending:
             self.flush()

@@ -24,9 +24,11 @@ class Progress:
 
         Args:
             jobs: the number of jobs that train.
-            images: the number of images that they will train on: images × epochs of all jobs.
+            images: the number of images that they will train on: images × epochs of all jobs. 0:
+                unknown, because `add_job` adds the jobs.
         """
         self._jobs = jobs
+        self._known_jobs, self._known_images = (jobs, images) if images else (0, 0)
         self._ended = dict.fromkeys(Outcome, 0)
         options: dict[str, Any] = {"bar_format": BAR, "dynamic_ncols": True}
         if not sys.stderr.isatty():
@@ -47,11 +49,22 @@ class Progress:
         """Count images that a model has trained on."""
         self._bar.update(images)
 
+    def add_job(self, images: int) -> None:
+        """Add a job that will train on these images. Later jobs count as the mean of known ones."""
+        self._known_jobs += 1
+        self._known_images += images
+        self._update_total()
+
+    def skip_job(self) -> None:
+        """Leave out a job that needs no training."""
+        self._jobs -= 1
+        self._update_total()
+
     def end_job(self, outcome: Outcome, images_left: int) -> None:
         """Count a job that has ended, perhaps before it has trained on all of its images."""
         self._ended[outcome] += 1
-        self._bar.total = (self._bar.total or 0) - images_left
-        self._update_description()
+        self._known_images -= images_left
+        self._update_total()
 
     def set_best(self, score: str, name: str) -> None:
         """Show the best score so far, with the name of its metric, and the name of its run."""
@@ -61,6 +74,11 @@ class Progress:
     def close(self) -> None:
         """Remove the bar."""
         self._bar.close()
+
+    def _update_total(self) -> None:
+        if self._known_jobs:
+            self._bar.total = self._known_images * self._jobs // self._known_jobs
+        self._update_description()
 
     def _update_description(self) -> None:
         counts = [f"{self._ended[Outcome.FINISHED]} of {self._jobs} jobs finished"]

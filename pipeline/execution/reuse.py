@@ -37,59 +37,72 @@ class Partition:
         return [*self.reused, *self.unfinished]
 
 
-def partition(
-    runs: Sequence[JobRun],
-    data: Dataset,
-    context: RunContext,
-    checkpoints: Checkpoints,
-    *,
-    with_history: bool,
-    reuse: bool,
-) -> Partition:
-    """Reuse the results of finished runs, and prepare the other jobs for training.
+class Reuse:
+    """Finds the finished runs that replace jobs on one dataset."""
 
-    Args:
-        runs: jobs on this dataset.
-        data: the dataset.
-        context: where runs are looked up.
-        checkpoints: the checkpoints of the other jobs.
-        with_history: whether reused jobs get their history, because a stopping rule compares them.
-        reuse: whether to look for finished runs at all.
-    """
-    found = (
-        queries.finished_runs(context.store, context.experiment_id, data.digest) if reuse else {}
-    )
-    if found:
-        context.store.flush_to_disk()  # the checkpoints of finished runs are deleted below
-    parts = Partition([], [], [])
-    links: dict[int, str] = {}
-    originals: dict[str, JobRun] = {}
-    for run in runs:
-        name = fingerprint(run.hyperparameters, data.digest)
-        if name in originals:
-            parts.duplicates.append((run, originals[name]))
-            continue
-        cached = [one for one in found.get(name, []) if _is_usable(one, context.store)]
-        complete = [one for one in cached if one.outcome != Outcome.HALTED]
-        if with_history and cached:
+    def __init__(
+        self,
+        data: Dataset,
+        context: RunContext,
+        checkpoints: Checkpoints,
+        *,
+        with_history: bool,
+        enabled: bool,
+    ) -> None:
+        """Look for finished runs.
+
+        Args:
+            data: the dataset.
+            context: where runs are looked up.
+            checkpoints: the checkpoints of the other jobs.
+            with_history: whether reused jobs get their history, because a stopping rule compares
+                them.
+            enabled: whether to look for finished runs at all.
+        """
+        self._data, self._context, self._checkpoints = data, context, checkpoints
+        self._with_history = with_history
+        self._found: dict[str, list[FinishedRun]] = {}
+        if enabled:
+            where = context.store, context.experiment_id, data.digest
+            self._found = queries.finished_runs(*where)
+        if self._found:
+            context.store.flush_to_disk()  # the checkpoints of finished runs are deleted below
+
+    def partition(self, runs: Sequence[JobRun]) -> Partition:
+        """Reuse the results of finished runs, and prepare the other jobs for training."""
+        parts = Partition([], [], [])
+        links: dict[int, str] = {}
+        originals: dict[str, JobRun] = {}
+        for run in runs:
+            name = fingerprint(run.hyperparameters, self._data.digest)
+            if name in originals:
+                parts.duplicates.append((run, originals[name]))
+                continue
+            cached = self._cached(run, name)
+            complete = [one for one in cached if one.outcome != Outcome.HALTED]
+            if complete:
+                run.reuse(complete[-1])
+                self._checkpoints.delete(name)  # of a process that was killed after it had logged
+                links[run.spec.number] = complete[-1].run_id
+                parts.reused.append(run)
+            else:
+                originals[name] = run
+                run.cached_halted_run = cached[-1] if self._with_history and cached else None
+                run.prepare(self._data, self._checkpoints, name)
+                parts.unfinished.append(run)
+        if links and self._context.sweep is not None:
+            self._context.store.link_reused_runs(self._context.sweep, links)
+        return parts
+
+    def _cached(self, run: JobRun, name: str) -> list[FinishedRun]:
+        """The usable runs that are equal to a job. The job gets their history if it is needed."""
+        store = self._context.store
+        cached = [one for one in self._found.get(name, []) if _is_usable(one, store)]
+        if self._with_history and cached:
+            complete = [one for one in cached if one.outcome != Outcome.HALTED]
             select_by = run.hyperparameters.select_by
-            keys = _keys_of(context.store, (complete or cached)[-1], select_by)
-            run.best.load_history(keys)
-        if complete:
-            run.reuse(complete[-1])
-            checkpoints.delete(name)  # left by a process that was killed after it had logged
-            links[run.spec.number] = complete[-1].run_id
-            parts.reused.append(run)
-        else:
-            originals[name] = run
-            run.cached_halted_run = cached[-1] if with_history and cached else None
-            run.prepare(data, checkpoints, name)
-            parts.unfinished.append(run)
-    if links and context.sweep is not None:
-        context.store.link_reused_runs(context.sweep, links)
-    if len(runs) > 1:
-        _log_counts(len(runs), parts, checkpoints)
-    return parts
+            run.best.load_history(_keys_of(store, (complete or cached)[-1], select_by))
+        return cached
 
 
 def finish_duplicates(duplicates: Sequence[tuple[JobRun, JobRun]], context: RunContext) -> None:
@@ -123,7 +136,11 @@ def _is_usable(run: FinishedRun, store: Store) -> bool:
     return False
 
 
-def _log_counts(jobs: int, parts: Partition, checkpoints: Checkpoints) -> None:
+def log_counts(parts: Partition, checkpoints: Checkpoints) -> None:
+    """State how many of several jobs are reused, resumed and trained."""
+    jobs = len(parts.candidates) + len(parts.duplicates)
+    if jobs < 2:
+        return
     done = f"{len(parts.reused)} of {jobs} already finished, " if parts.reused else ""
     resumed = sum(checkpoints.path(run.checkpoint_name).exists() for run in parts.unfinished)
     more = f", {resumed} of them from their checkpoints" if resumed else ""

@@ -10,7 +10,7 @@ from functools import partial
 from pipeline.config import Halving, Job
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.execution.backend import Backend, Resources
+from pipeline.execution.backend import Backend, Resources, StreamingBackend
 from pipeline.execution.checkpoints import Checkpoints
 from pipeline.execution.datasets import Datasets, check_job
 from pipeline.execution.dry_run import describe
@@ -18,9 +18,10 @@ from pipeline.execution.failure import FailurePolicy
 from pipeline.execution.flusher import Flusher
 from pipeline.execution.group import JobGroup
 from pipeline.execution.job import JobRun
-from pipeline.execution.reuse import finish_duplicates, partition
+from pipeline.execution.reuse import Reuse, finish_duplicates, log_counts
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.execution.stopping import StoppingRule
+from pipeline.execution.stream import JobSource, JobStream
 from pipeline.outcomes import Outcome
 from pipeline.paths import checkpoints_dir
 
@@ -69,11 +70,43 @@ def train_jobs(
         flusher.finish()
         finish_duplicates(duplicates, context)
     except BaseException:
-        with suppress(PipelineError, OSError):  # perhaps the store is unreachable
-            for run in runs:
-                run.kill()
+        _kill(runs)
         raise
     return runs
+
+
+def train_stream(
+    source: JobSource,
+    context: RunContext,
+    backend: StreamingBackend,
+    policy: FailurePolicy = NO_POLICY,
+    datasets: Datasets | None = None,
+) -> list[JobRun]:
+    """Train the jobs of a source. A job starts when the source supplies it and a core is free.
+
+    The arguments and the result are as in `train_jobs`. All jobs have the same dataset.
+
+    Raises:
+        PipelineError: the dataset cannot be loaded, too many jobs have failed, or the source cannot
+            supply a job.
+    """
+    job = source.job
+    data = backend.stage((datasets or Datasets()).take(job), source.max_active)
+    checkpoints = Checkpoints(checkpoints_dir(), job.tracking.checkpoint_minutes)
+    checkpoints.delete_abandoned()
+    if context.sweep is not None:
+        with suppress(PipelineError):  # the report then lacks the core-hours
+            context.store.log_cores(context.sweep, backend.resources.cores)
+    flusher = Flusher([], context)
+    stream = JobStream(source, data, checkpoints, context, policy.retries)
+    try:
+        stream.train(backend, flusher, _fits, lambda: _check_failures(stream.runs, policy))
+        flusher.finish()
+        finish_duplicates(stream.duplicates, context)
+    except BaseException:
+        _kill(stream.runs)
+        raise
+    return stream.runs
 
 
 def dry_run(
@@ -81,8 +114,10 @@ def dry_run(
     resources: Resources,
     halving: Halving | None = None,
     datasets: Datasets | None = None,
+    *,
+    alone: bool = False,
 ) -> list[str]:
-    """Describe in some lines what `train_jobs` would do.
+    """Describe in some lines what `train_jobs` would do, or `train_stream` if `alone` is true.
 
     Raises:
         PipelineError: a job cannot be trained.
@@ -95,8 +130,16 @@ def dry_run(
         data = (datasets or Datasets()).take(group[0])
         for job in group:
             check_job(job.hyperparameters, data)
-        lines += describe([job.hyperparameters for job in group], data, resources, halving)
+        lines += describe(
+            [job.hyperparameters for job in group], data, resources, halving, alone=alone
+        )
     return lines
+
+
+def _kill(runs: Sequence[JobRun]) -> None:
+    with suppress(PipelineError, OSError):  # perhaps the store is unreachable
+        for run in runs:
+            run.kill()
 
 
 def _groups(runs: Sequence[JobRun]) -> list[list[JobRun]]:
@@ -127,8 +170,10 @@ def _train_group(
     checkpoints = Checkpoints(checkpoints_dir(), tracking.checkpoint_minutes)
     checkpoints.delete_abandoned()
     valid = [run for run in runs if _fits(run, data)]
-    reuse = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
-    parts = partition(valid, data, context, checkpoints, with_history=rule is not None, reuse=reuse)
+    enabled = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
+    reuse = Reuse(data, context, checkpoints, with_history=rule is not None, enabled=enabled)
+    parts = reuse.partition(valid)
+    log_counts(parts, checkpoints)
     try:
         data = backend.stage(data, len(parts.unfinished))
     except PipelineError as error:

@@ -58,11 +58,13 @@ def train_wave(
     metrics: SharedMetrics,
     cores: int,
     until: int | None = None,
+    *,
+    is_shared: bool = False,
 ) -> dict[int, Failure]:
     """Train shards side by side, each in a process with the threads of its plan. BLAS uses one.
 
-    A single shard is trained in the calling thread. A model resumes from its checkpoint if there
-    is one, and its result is written as a checkpoint.
+    A single shard is trained in the calling thread, unless `is_shared` is true. A model resumes
+    from its checkpoint if there is one, and its result is written as a checkpoint.
 
     Args:
         shards: what to train.
@@ -73,13 +75,15 @@ def train_wave(
         metrics: where the workers publish each epoch.
         cores: threads that train at the same time.
         until: the epoch after which training pauses; None: train to the end.
+        is_shared: whether other threads train their shards with the same processes.
 
     Returns:
         The failure of each job that failed, by its index.
     """
     threads = shards[0].threads
     data = replace(data, scaler=replace(data.scaler, whitening=None))  # a large matrix
-    with _worker_pool(min(cores // threads, len(shards))) as pool:
+    count = cores // threads
+    with _worker_pool(count if is_shared else min(count, len(shards))) as pool:
         failures = pool(
             delayed(_train_shard)(
                 {i: jobs[i] for i in shard.jobs},
@@ -114,7 +118,11 @@ def _worker_pool(count: int) -> Iterator[Parallel]:
     ensure_running()  # the resource tracker: starting it later would unblock the signals
     with shutdown.block_signals():  # workers inherit this: only `SharedMetrics.stop` stops them
         yield Parallel(
-            n_jobs=count, batch_size=1, initializer=_exit_with_parent, initargs=(os.getpid(),)
+            n_jobs=count,
+            batch_size=1,
+            max_nbytes=None,  # the large arrays are files that all processes map
+            initializer=_exit_with_parent,
+            initargs=(os.getpid(),),
         )
 
 

@@ -34,6 +34,13 @@ class OptunaConfig:
     batch_size: Annotated[
         int, Field(ge=1, description="trials that are chosen, and then trained, together")
     ]
+    continuous: Annotated[
+        bool,
+        Field(
+            description="whether the next trial starts as soon as one ends: at most batch_size "
+            "trials train, each on one core"
+        ),
+    ]
     study: Annotated[
         str | None,
         Field(description="name of the study; null: a name made from the search itself"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
     from pipeline.search.sampling import Search
@@ -40,11 +42,20 @@ class Proposals:
         Raises:
             PipelineError: no proposal of `MAX_ATTEMPTS` satisfies the condition.
         """
-        attempt = self._num_rejected(index)
-        while attempt < MAX_ATTEMPTS or self._search.sampler == "grid":
-            self._set_sampler(index, attempt)
+        for sampler in self.samplers(index):
+            self._study.sampler = sampler
             if self._accepts(self._study.ask(self._search.space).number, index):
                 return
+
+    def samplers(self, index: int) -> Iterator[BaseSampler]:
+        """The sampler of each further attempt to draw a trial.
+
+        Raises:
+            PipelineError: there were `MAX_ATTEMPTS`.
+        """
+        attempt = self._num_rejected(index)
+        while attempt < MAX_ATTEMPTS or self._search.sampler == "grid":
+            yield self._sampler(index, attempt)
             attempt += 1
         assert self._search.where is not None
         raise PipelineError(
@@ -70,7 +81,7 @@ class Proposals:
         from optuna.trial import Trial
 
         if len(trial.params) < len(self._search.space):
-            self._set_sampler(index, self._num_rejected(index))
+            self._study.sampler = self._sampler(index, self._num_rejected(index))
             opened = Trial(self._study, trial._trial_id)
             for key, distribution in self._search.space.items():
                 opened._suggest(key, distribution)
@@ -93,11 +104,11 @@ class Proposals:
         self._study.sampler = RandomSampler()  # GridSampler would end the study here
         self._study.tell(number, state=TrialState.PRUNED)
 
-    def _set_sampler(self, index: int, attempt: int) -> None:
+    def _sampler(self, index: int, attempt: int) -> BaseSampler:
         search = self._search
         if attempt >= OWN_ATTEMPTS and search.sampler != "grid":
             search = replace(search, sampler="random")
-        self._study.sampler = search.sampler_for(index, attempt)
+        return search.sampler_for(index, attempt)
 
     def _num_rejected(self, index: int) -> int:
         trials = self._study.get_trials(deepcopy=False)

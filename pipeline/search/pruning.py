@@ -2,7 +2,8 @@
 
 The trials of a batch train side by side, so the moment at which one of them completes an epoch
 depends on the machine. The order of the comparisons does not: `BatchPruner` compares the trials of
-a batch epoch by epoch, and after each epoch in the order of their numbers. It makes the decisions
+a batch epoch by epoch, and after each epoch in the order of their numbers. In a continuous search
+(`pipeline.search.window`), a trial is a batch of its own. `BatchPruner` makes the decisions
 of a batch in a copy of the study in memory. A resumed study therefore repeats all decisions of an
 interrupted batch from its learning curves, and comes to the same ones.
 
@@ -18,13 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import ConfigError
+from pipeline.search.copies import Direction, copy_study
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.trial import FrozenTrial
 
 PrunerName = Literal["median", "successive_halving", "hyperband", "wilcoxon"]
-Direction = Literal["maximize", "minimize"]
 KEY = "hydra.sweeper.pruner_params"
 LEAST = {"min_resource": 1, "max_resource": 1, "reduction_factor": 2, "interval_steps": 1}
 
@@ -127,40 +128,21 @@ class BatchPruner:
     """Decides which trials of one batch stop, in a copy of the study in memory."""
 
     def __init__(
-        self,
-        pruning: Pruning,
-        name: str,
-        direction: Direction,
-        trials: Sequence[FrozenTrial],
-        batch: int,
+        self, pruning: Pruning, name: str, direction: Direction, trials: Sequence[FrozenTrial]
     ) -> None:
         """Copy the study as it was before the batch.
 
         Args:
             pruning: the pruner.
-            name: of the study. Hyperband draws the bracket of a trial from it.
+            name: of the study.
             direction: of the objective.
-            trials: all trials of the study up to the end of the batch, by their numbers.
-            batch: the number of the first trial of the batch.
+            trials: all trials of the study up to the end of the batch. Those of the batch run.
         """
-        import optuna
-        from optuna.trial import TrialState, create_trial
-
-        self._study = optuna.create_study(
-            study_name=name,
-            direction=direction,
-            sampler=optuna.samplers.RandomSampler(),  # it draws nothing here
-            pruner=pruning.create(),
-        )
-        for trial in trials:
-            if trial.number >= batch:  # as when it was drawn
-                trial = create_trial(
-                    state=TrialState.RUNNING,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                )
-            self._study.add_trial(trial)
-        self._ids = [trial._trial_id for trial in self._study.get_trials(deepcopy=False)]
+        self._study = copy_study(name, direction, trials, pruning.create())
+        copies = self._study.get_trials(deepcopy=False)
+        # The numbers of trials in the study, and the identifiers of their copies
+        numbers = [trial.number for trial in trials]
+        self._ids = {n: copy._trial_id for n, copy in zip(numbers, copies, strict=True)}
         self._reported: dict[int, int] = {}  # epochs by the number of the trial
 
     def prunes(self, number: int, scores: Sequence[float]) -> bool:

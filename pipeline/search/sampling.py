@@ -55,6 +55,7 @@ class Search:
     pruning: Pruning | None = None  # None: no trial stops early
     where: Condition | None = None  # on the values of a trial; None: all are allowed
     seeds: tuple[int, ...] = ()  # of the jobs of each trial; empty: one job, whose seed is a value
+    continuous: bool = False  # whether a trial can start before others of its batch have ended
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -95,6 +96,8 @@ class Search:
             same["where"] = self.where.text
         if self.seeds:
             same["seeds"] = self.seeds
+        if self.continuous:  # the batch size then decides which results a trial knows
+            same |= {"continuous": True, "batch_size": self.batch_size}
         found: dict[str, Any] = json.loads(json.dumps(same))
         return found
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
+from pipeline.search.copies import as_running
 from pipeline.search.proposals import REJECTED, RETRIES, Proposals
 from pipeline.search.pruning import BatchPruner
 from pipeline.search.storage import lock_creation, open_storage
+from pipeline.search.window import Window
 from pipeline.selection import direction
 from pipeline.tracking.provenance import heartbeat_tags, is_dead, provenance
 from pipeline.uris import redact
@@ -23,7 +26,18 @@ if TYPE_CHECKING:
 
     from pipeline.search.sampling import Search
 
+OPTIONAL = ("pruner", "where", "seeds", "continuous")  # settings that a study may not have
 PROCESS = ("host", "boot_id", "pid_namespace", "pid", "pid_started")
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The result of a trial."""
+
+    value: float | None  # the objective; None: the trial was pruned, has diverged or has failed
+    failed: bool = False
+    scores: Sequence[float] = ()  # of the epochs 1, 2, …, which become the intermediate values
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # of `BatchPruner.attributes`
 
 
 class Study:
@@ -54,6 +68,7 @@ class Study:
                 load_if_exists=True,
             )
             self._proposals = Proposals(self._study, search)
+            self._window = Window(self._study, search, self._proposals)
             self._acquire()
 
     def next_trials(self, after: int) -> list[FrozenTrial]:
@@ -76,6 +91,18 @@ class Study:
                 self._proposals.draw(number)
             self._heartbeat()
             return self.trials()[after:]
+
+    def trial(self, index: int) -> FrozenTrial:
+        """A trial of a continuous search by its index. The next trial of the study is drawn.
+
+        Raises:
+            PipelineError: the storage cannot be reached.
+        """
+        with self._translate_errors():
+            if index == len(self.trials()):
+                self._window.draw(index)
+                self._heartbeat()
+            return self.trials()[index]
 
     def split(
         self, trials: Sequence[FrozenTrial], *, apart: bool = False
@@ -106,18 +133,20 @@ class Study:
             return None
         with self._translate_errors():
             trials = self._study.get_trials(deepcopy=False)[: batch[-1].number + 1]
-            goal = direction(self.search.select_by)
-            return BatchPruner(pruning, self.name, goal, trials, batch[0].number)
+            first = batch[0].number
+            known = [t if t.number < first else as_running(t, {}) for t in trials]
+            return BatchPruner(pruning, self.name, direction(self.search.select_by), known)
 
-    def tell(
-        self,
-        trial: FrozenTrial,
-        value: float | None,
-        *,
-        failed: bool,
-        scores: Sequence[float] = (),
-        attributes: Mapping[str, Any] | None = None,
-    ) -> None:
+    def pruner_of(self, index: int) -> BatchPruner:
+        """The pruner of one trial of a continuous search.
+
+        Raises:
+            PipelineError: the storage cannot be reached.
+        """
+        with self._translate_errors():
+            return self._window.pruner(index)
+
+    def tell(self, trial: FrozenTrial, result: TrialResult) -> None:
         """Record the result of a trial.
 
         A trial without a value was pruned, or has diverged and has no scores. It becomes PRUNED.
@@ -126,11 +155,8 @@ class Study:
         additional trial.
 
         Args:
-            trial: of `next_trials`.
-            value: the objective; None: the trial was pruned, has diverged or has failed.
-            failed: whether it failed.
-            scores: of the epochs 1, 2, …, which become the intermediate values.
-            attributes: of `BatchPruner.attributes`.
+            trial: of the study.
+            result: its result.
 
         Raises:
             PipelineError: the storage cannot be reached.
@@ -138,12 +164,13 @@ class Study:
         from optuna.samplers import RandomSampler
         from optuna.trial import TrialState, create_trial
 
+        value, failed = result.value, result.failed
         state = TrialState.COMPLETE if value is not None else TrialState.PRUNED
         with self._translate_errors():
             if not trial.state.is_finished():
                 self._study.sampler = RandomSampler()  # GridSampler would end the study here
                 state = TrialState.FAIL if failed else state
-                self._report(trial, scores, attributes or {})
+                self._report(trial, result)
                 self._study.tell(trial.number, value, state)
             elif trial.state == TrialState.FAIL and not failed and not self._is_repeated(trial):
                 self._study.add_trial(
@@ -153,17 +180,17 @@ class Study:
                         params=trial.params,
                         distributions=trial.distributions,
                         user_attrs={RETRIES: trial.number},
+                        system_attrs=dict(result.attributes),
+                        intermediate_values=dict(enumerate(result.scores, 1)),
                     )
                 )
 
-    def _report(
-        self, trial: FrozenTrial, scores: Sequence[float], attributes: Mapping[str, Any]
-    ) -> None:
+    def _report(self, trial: FrozenTrial, result: TrialResult) -> None:
         """Store the intermediate values. A killed process may have stored a part already."""
         storage, trial_id = self._study._storage, trial._trial_id
-        for epoch, score in enumerate(scores, 1):
+        for epoch, score in enumerate(result.scores, 1):
             storage.set_trial_intermediate_value(trial_id, epoch, score)
-        for key, value in attributes.items():
+        for key, value in result.attributes.items():
             storage.set_trial_system_attr(trial_id, key, value)
 
     def num_results(self) -> int:
@@ -208,7 +235,8 @@ class Study:
         """
         known, identity = self._study.user_attrs, self.search.identity
         before = known.get("search", {} if self._study.trials else identity)
-        other = [key for key in identity if before.get(key) != identity[key]]
+        keys = [*identity, *(key for key in OPTIONAL if key not in identity)]
+        other = [key for key in keys if before.get(key) != identity.get(key)]
         if other:
             raise PipelineError(
                 f"study {self.name} was started with other settings ({', '.join(other)}): name a "

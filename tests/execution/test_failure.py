@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import Event
 from pipeline.execution.failure import FailurePolicy
-from pipeline.execution.local import LocalTrainer
+from pipeline.execution.local_trainer import LocalTrainer
 from pipeline.execution.spec import RunContext
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
@@ -78,7 +78,7 @@ def test_jobs_of_a_dead_worker_are_retried(
     place: RunContext, hyper: Hyper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = []
-    poll = LocalTrainer._poll
+    poll = LocalTrainer.poll
 
     def poll_and_kill(trainer: LocalTrainer) -> Sequence[Event]:
         if not killed:
@@ -87,7 +87,7 @@ def test_jobs_of_a_dead_worker_are_retried(
                 process.kill()
         return poll(trainer)
 
-    monkeypatch.setattr(LocalTrainer, "_poll", poll_and_kill)
+    monkeypatch.setattr(LocalTrainer, "poll", poll_and_kill)
     jobs = [job(i, tmp_path / str(i), hyper(num_epochs=300, seed=i)) for i in range(2)]
     runs = train(jobs, place, cores=2, policy=TWICE)
     assert killed

@@ -16,7 +16,8 @@ from pipeline.config import Halving, parse_job
 from pipeline.execution.backend import Resources
 from pipeline.execution.halving import select_halted
 from pipeline.execution.job import JobRun
-from pipeline.execution.local import LocalBackend, LocalTrainer
+from pipeline.execution.local import LocalBackend
+from pipeline.execution.local_trainer import LocalTrainer
 from pipeline.execution.run import dry_run
 from pipeline.execution.spec import JobSpec, RunContext
 from pipeline.hyperparameters import Hyperparameters

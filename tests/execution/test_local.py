@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.dataset import Dataset
-from pipeline.execution.backend import EpochTrained, Plan, PlannedJob, Resources
+from pipeline.execution.backend import EpochTrained, Plan, PlannedJob
 from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.local import LocalTrainer
+from pipeline.execution.local_trainer import LocalTrainer
+from pipeline.execution.plan import ShardPlan
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.spec import RunContext
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.history import Metrics, Row
 from pipeline.outcomes import Outcome
+
+WAVES = [[ShardPlan((0,), 1)]]
 
 
 def test_training_that_cannot_start_has_nothing_to_stop(
@@ -30,7 +33,7 @@ def test_training_that_cannot_start_has_nothing_to_stop(
         raise RuntimeError("can't start new thread")
 
     plan = Plan([PlannedJob(0, {}, hyper(), "name", 0)], digits, Checkpoints(tmp_path, 5), place)
-    trainer = LocalTrainer(plan, Resources(1), tmp_path)
+    trainer = LocalTrainer(plan, WAVES, 1, tmp_path)
     assert trainer.stop() == []
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -45,16 +48,16 @@ def test_epochs_of_later_jobs_are_read_after_earlier_jobs_have_ended(
     row = Row(Metrics(1.0, 0.5, 1.0, 0.25), 1_700_000_000_000)
     jobs = [PlannedJob(10 + i, {}, hyper(seed=i), str(i), 0) for i in range(3)]
     plan = Plan(jobs, digits, Checkpoints(tmp_path, 5), place)
-    trainer = LocalTrainer(plan, Resources(1), tmp_path)
+    trainer = LocalTrainer(plan, WAVES, 1, tmp_path)
     trainer._metrics = metrics = SharedMetrics(tmp_path / "metrics", len(jobs), epochs=3)
     metrics.write(0, 1, row, Outcome.DIVERGED)
-    assert trainer._poll() == [EpochTrained(10, 1, row, Outcome.DIVERGED)]
+    assert trainer.poll() == [EpochTrained(10, 1, row, Outcome.DIVERGED)]
     metrics.write(1, 1, row, None)
     metrics.write(1, 2, row, Outcome.FINISHED)
-    assert trainer._poll() == [
+    assert trainer.poll() == [
         EpochTrained(11, 1, row, None),
         EpochTrained(11, 2, row, Outcome.FINISHED),
     ]
-    assert [failed.job for failed in trainer._unfinished()] == [12]
+    assert [failed.job for failed in trainer.unfinished()] == [12]
     metrics.write(2, 1, row, None)
-    assert trainer._poll() == [EpochTrained(12, 1, row, None)]
+    assert trainer.poll() == [EpochTrained(12, 1, row, None)]

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.execution import flusher
 from pipeline.execution.checkpoints import Checkpoints
-from pipeline.execution.local import LocalTrainer
+from pipeline.execution.local_trainer import LocalTrainer
 from pipeline.execution.shared_metrics import SharedMetrics
 from pipeline.execution.spec import RunContext
 from pipeline.hyperparameters import Hyperparameters
@@ -36,7 +36,7 @@ def test_interrupted_jobs_resume_to_the_same_bits(
         replace(place, experiment_id=place.store.ensure_experiment("interrupted"))
     )
     polls, asked = itertools.count(), itertools.count()
-    poll = LocalTrainer._poll
+    poll = LocalTrainer.poll
 
     def poll_and_interrupt(*args: Any) -> Any:
         events = poll(*args)
@@ -45,7 +45,7 @@ def test_interrupted_jobs_resume_to_the_same_bits(
         return events
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalTrainer, "_poll", poll_and_interrupt)
+        patch.setattr(LocalTrainer, "poll", poll_and_interrupt)
         patch.setattr(SharedMetrics, "stopped", lambda _: next(asked) > 40)  # in epoch 4
         with pytest.raises(KeyboardInterrupt):
             train(specs, interrupted, cores=1)

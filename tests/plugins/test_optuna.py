@@ -30,7 +30,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.paths import ROOT
 from pipeline.search.sampling import Search
 from pipeline.search.space import as_overrides
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.commands import ONE_SHARD, OUT_OF_MEMORY, num_ended_trials, report_of
@@ -61,7 +61,7 @@ def train(study: Study, batches: int = 99) -> list[FrozenTrial]:
     after = 0
     while batches and (trials := study.next_trials(after)):
         for trial in trials:
-            study.tell(trial, trial.params["learning_rate"] / 4, failed=False)
+            study.tell(trial, TrialResult(trial.params["learning_rate"] / 4))
         after += len(trials)
         batches -= 1
     return study.trials()
@@ -173,7 +173,7 @@ def test_resumed_study_draws_the_trials_of_an_uninterrupted_one(tmp_path: Path) 
     train(Study(wanted, "x", in_file(tmp_path)), batches=2)
     died = Study(wanted, "x", in_file(tmp_path))
     batch = died.next_trials(after=8)
-    died.tell(batch[0], batch[0].params["learning_rate"] / 4, failed=False)
+    died.tell(batch[0], TrialResult(batch[0].params["learning_rate"] / 4))
     again = Study(wanted, "x", in_file(tmp_path))
     assert values(again.next_trials(after=0)) == expected[:12]  # finished trials included
     assert values(train(again)) == expected
@@ -184,16 +184,16 @@ def test_resumed_study_draws_the_trials_of_an_uninterrupted_one(tmp_path: Path) 
 def test_failed_trial_is_repeated_and_diverged_trial_is_never_the_best(tmp_path: Path) -> None:
     study = Study(search(*LISTS, n=3, batch=3), "x", in_file(tmp_path))
     failed, diverged, fine = study.next_trials(after=0)
-    study.tell(failed, None, failed=True)
-    study.tell(diverged, None, failed=False)
-    study.tell(fine, 0.5, failed=False)
+    study.tell(failed, TrialResult(None, failed=True))
+    study.tell(diverged, TrialResult(None))
+    study.tell(fine, TrialResult(0.5))
     states = [trial.state for trial in study.trials()]
     assert states == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
     assert study.best() == (fine.params, 0.5)
     for _ in range(2):
         again = study.next_trials(after=0)
         assert values(again) == values([failed, diverged, fine])
-        study.tell(again[0], 0.9, failed=False)
+        study.tell(again[0], TrialResult(0.9))
     assert study.best() == (failed.params, 0.9)
     assert study.num_results() == 3
 

@@ -11,7 +11,7 @@ from optuna.distributions import IntDistribution
 
 from pipeline.errors import PipelineError
 from pipeline.search.sampling import Condition, Search
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 from tests import commands
 from tests.commands import report_of
 
@@ -28,7 +28,7 @@ def drawn(study: Study, batches: int = 99) -> list[Mapping[str, Any]]:
     while batches and (trials := study.next_trials(after=done)):
         for trial in trials:
             if not trial.state.is_finished():
-                study.tell(trial, trial.params["a"] / 9, failed=False)
+                study.tell(trial, TrialResult(trial.params["a"] / 9))
         done += len(trials)
         batches -= 1
     return [trial.params for trial in study.trials()]

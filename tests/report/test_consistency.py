@@ -23,7 +23,7 @@ from pipeline.report.labels import label, symbol
 from pipeline.report.write import write_report
 from pipeline.search.sampling import Search
 from pipeline.search.space import bounds
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 from tests.sweeps import train_sweep
@@ -48,7 +48,7 @@ def trials() -> Jobs:
     while batch := study.next_trials(len(jobs)):
         for trial in batch:
             jobs.append(dict(trial.params))
-            study.tell(trial, -abs(np.log10(trial.params["learning_rate"]) + 1), failed=False)
+            study.tell(trial, TrialResult(-abs(np.log10(trial.params["learning_rate"]) + 1)))
     return jobs
 
 

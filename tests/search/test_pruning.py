@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.search.pruning import BatchPruner, Pruning
 from pipeline.search.sampling import Search
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"learning_rate": optuna.distributions.FloatDistribution(0.01, 1.0)}
@@ -91,7 +91,7 @@ def test_median_pruner_compares_with_finished_trials_of_earlier_batches() -> Non
     assert pruner is not None
     assert decide(pruner, {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}, 9) == {}
     for trial, score in zip(first, (0.1, 0.2, 0.3, 0.4), strict=True):
-        study.tell(trial, score, failed=False, scores=[score] * 9)
+        study.tell(trial, TrialResult(score, scores=[score] * 9))
     second = study.next_trials(after=4)
     pruner = study.pruner(second)
     assert pruner is not None
@@ -107,7 +107,7 @@ def test_a_batch_of_which_some_trials_are_recorded_is_decided_again_as_a_whole()
     stopped = decide(pruner, scores, 4)
     (number, epoch), *_ = stopped.items()
     values, attributes = [scores[number]] * epoch, pruner.attributes(number)
-    study.tell(batch[number], None, failed=False, scores=values, attributes=attributes)
+    study.tell(batch[number], TrialResult(None, scores=values, attributes=attributes))
     resumed = study.next_trials(after=0)
     assert [trial.state.name for trial in resumed].count("PRUNED") == 1
     again = study.pruner(resumed)
@@ -119,7 +119,7 @@ def test_trials_of_finished_batches_are_not_compared_again() -> None:
     study = open_study("successive_halving")
     first = study.next_trials(after=0)
     for trial in first:
-        study.tell(trial, None, failed=False, scores=[0.5])
+        study.tell(trial, TrialResult(None, scores=[0.5]))
     trials = study.next_trials(after=0)
     finished, last = study.split(trials)
     assert [trial.number for trial in finished] == [0, 1, 2, 3]

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.search.sampling import Search
-from pipeline.search.study import Study
+from pipeline.search.study import Study, TrialResult
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"learning_rate": optuna.distributions.FloatDistribution(0.01, 1.0)}
@@ -38,7 +38,7 @@ def test_the_last_batch_ends_with_the_number_of_trials() -> None:
     sizes = []
     while trials := study.next_trials(after=done):
         for trial in trials:
-            study.tell(trial, 0.5, failed=False)
+            study.tell(trial, TrialResult(0.5))
         done += len(trials)
         sizes.append(len(trials))
     assert sizes == [3, 2]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.paths import ROOT
-from tests.torture import commands, damage, disk, kill, load, lock, misuse, server, together
+from tests.torture import commands, damage, disk, kill, load, lock, misuse, search, server, together
 from tests.torture.lab import Lab, prepare
 from tests.torture.page import page, write_page
 from tests.torture.trials import Choice, Kind, Row, do
@@ -38,7 +38,8 @@ SECTIONS = [
     Section("Daily use", misuse.KINDS, 0.17),
     Section("The server under load", load.KINDS, 0.07, 1),
     Section("Signals", kill.SIGNALS, 0.10),
-    Section("Kills", kill.KILLS, 0.22),  # last: it uses the time that is left
+    Section("Killed searches", search.KINDS, 0.08),
+    Section("Kills", kill.KILLS, 0.14),  # last: it uses the time that is left
 ]
 
 
