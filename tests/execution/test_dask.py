@@ -27,6 +27,7 @@ from pipeline.execution.dask import scheduler, worker
 from pipeline.execution.dask.backend import DaskBackend
 from pipeline.execution.dask.environment import environment
 from pipeline.execution.dask.task import Task
+from pipeline.execution.datasets import Datasets
 from pipeline.execution.spec import RunContext
 from pipeline.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from pipeline.tracking import cleanup, queries
@@ -186,7 +187,7 @@ def test_a_worker_says_why_it_is_not_fit(
     task = Task(
         "0", ((0, values),), place.store.uri, "0", sweep, digits.digest, environment(), None
     )
-    unfit = worker._reason_unfit(replace(task, **change))
+    unfit = worker._reason_unfit(replace(task, **change), Datasets())
     assert re.search(said, unfit)
     assert bool(said) == bool(unfit)
 
@@ -244,7 +245,7 @@ def test_a_worker_uses_a_share_of_its_memory_limit(
 def test_an_error_on_a_worker_becomes_the_problem_of_the_shard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(_: Task) -> str:
+    def fail(*_: object) -> str:
         raise ZeroDivisionError("no image")
 
     tasks = {"key": SimpleNamespace(state="executing")}

@@ -18,11 +18,11 @@ from distributed import Status, Worker, get_worker
 
 from pipeline import shutdown
 from pipeline.config import DataConfig, parse_job
-from pipeline.data.load import load
 from pipeline.errors import PipelineError
 from pipeline.execution.backend import MEMORY_SHARE
 from pipeline.execution.dask.environment import difference
 from pipeline.execution.dask.task import ShardResult, Task
+from pipeline.execution.datasets import Datasets
 from pipeline.execution.job import JobRun
 from pipeline.execution.local import LocalBackend
 from pipeline.execution.run import train_jobs
@@ -47,8 +47,10 @@ def train_shard(task: Task, key: str) -> ShardResult:
     worker = get_worker()
     with shutdown.cancel_when(lambda: not _is_wanted(worker, key)):
         try:
-            unfit = _reason_unfit(task)
-            return ShardResult(unfit=unfit) if unfit else _train(task, _memory(worker, task))
+            datasets = Datasets()
+            if unfit := _reason_unfit(task, datasets):
+                return ShardResult(unfit=unfit)
+            return _train(task, _memory(worker, task), datasets)
         except shutdown.Stopped:
             return ShardResult(problem="it was stopped")  # nobody waits for this result
         except Exception as error:
@@ -61,13 +63,13 @@ def _is_wanted(worker: Worker, key: str) -> bool:
     return worker.status in ACTIVE and task is not None and task.state == "executing"
 
 
-def _reason_unfit(task: Task) -> str:
+def _reason_unfit(task: Task, datasets: Datasets) -> str:
     """One sentence why this worker cannot reproduce the bits of the other machines, or ""."""
     if reason := difference(task.environment):
         return reason
     job = parse_job(task.jobs[0][1])
     try:
-        digest = load(job.data, job.hyperparameters.dtype).digest
+        digest = datasets.get(job).digest
         _retry(lambda: _store(task.tracking_uri))
     except PipelineError as error:
         return str(error)
@@ -86,7 +88,7 @@ def _location(data: DataConfig) -> str:
     return f"its copy of {data.name}"
 
 
-def _train(task: Task, memory: int | None) -> ShardResult:
+def _train(task: Task, memory: int | None, datasets: Datasets) -> ShardResult:
     store = _store(task.tracking_uri)
     finished = _retry(lambda: cleanup.claim_shard(store, task.sweep, task.shard_id))
     context = RunContext(store, task.experiment_id, task.sweep, task.shard_id)
@@ -97,7 +99,7 @@ def _train(task: Task, memory: int | None) -> ShardResult:
         if number not in finished
     ]
     with LocalBackend(cores=1, memory=memory) as backend:
-        runs = train_jobs(specs, context, backend)
+        runs = train_jobs(specs, context, backend, datasets=datasets)
     results = [_result(run, logs[run.spec.number]) for run in runs]
     for number, values in task.jobs:
         if number in finished:
