@@ -212,7 +212,7 @@ class Session:
             sweep = replace(queries.find_sweep(store, sweep.name), has_succeeded=code == 0)
             cleanup.delete_duplicate_runs(store, sweep)
             if not queries.has_jobs(store, sweep):  # interrupted before its first job
-                store.delete_sweep(sweep)
+                store.delete_run(sweep.run_id)
                 return code or 1
             with shutdown.reraise_pending_signal():
                 has_choice = _write_report(store, sweep)

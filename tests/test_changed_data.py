@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,9 @@ def test_changed_test_split_gives_no_accuracy_and_changed_data_no_champion(tmp_p
     assert "own version 1 is the champion" in succeed(outputs, module="pipeline.promote").stdout
 
 
-def test_weights_are_stored_with_the_preprocessing_of_their_training_data(tmp_path: Path) -> None:
+def test_weights_are_stored_with_their_preprocessing_and_checked_before_reuse(
+    tmp_path: Path,
+) -> None:
     outputs, file = tmp_path / "outputs", tmp_path / "data.npz"
     X = write_data(file)["X"]
     data = ("data=npz", f"data.file={file}", "data.name=own", "num_epochs=1", "hidden_size=4")
@@ -62,3 +65,17 @@ def test_weights_are_stored_with_the_preprocessing_of_their_training_data(tmp_pa
     assert np.abs(arrays["mean"] - X.mean(axis=0)).max() < 0.5
     (run_,) = store_of(outputs).search("tags.kind = 'job'")
     assert len(run_.data.tags["test_digest"]) == len(run_.data.tags["dataset_digest"]) == 32
+
+    # A run without its weights is trained again, and a damaged checkpoint is not used.
+    weights.write_bytes(b"cut")
+    checkpoint = outputs / "checkpoints" / f"{run_.data.tags['fingerprint']}.npz"
+    checkpoint.write_bytes(b"not a checkpoint")
+    again = succeed(outputs, *data, "batch_size=20")
+    assert f"run {run_.info.run_id} is trained again: its artifacts are missing" in again.stdout
+    second = next(path for path in outputs.rglob("weights.npz") if path != weights)
+    with np.load(second, allow_pickle=False) as stored:
+        assert all((stored[name] == arrays[name]).all() for name in arrays)
+    assert not checkpoint.exists()
+    reused = succeed(outputs, *data, "batch_size=20")
+    best = run_.data.metrics["best_val_acc"]
+    assert re.search(rf"already finished: run \w+, best val_acc {best:.4f}", reused.stdout)

@@ -207,14 +207,14 @@ class JobRun:
         self._enter(JobState.COMMITTED)
         self._logger.run_id, self._cached_score = run.run_id, run.score
         self.outcome = Outcome(run.outcome)
-        self._log.info(f"{reason}: run {run.run_id}")
+        best = f", best {self.hyperparameters.select_by} {run.score:.4f}" if run.score else ""
+        self._log.info(f"{reason}: run {run.run_id}{best}")
 
     def apply_remote_result(self, result: JobResult) -> None:
         """Take the result of a job that another machine has trained and logged to MLflow."""
         self._enter(JobState.COMMITTED)
         self.outcome, self._cached_score = result.outcome, result.score
-        self._logger.run_id = result.run_id
-        self.epoch = result.epochs
+        self._logger.run_id, self.epoch = result.run_id, result.epochs
         self.error = PipelineError(result.error) if result.error else None
         self._log.replay(result.log_records)
 

@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.report.formatting import percent
 from pipeline.serving.card import ensemble_card
 from pipeline.serving.package import check_accuracy, example_of, model_arrays
-from pipeline.serving.promotion import check_data, describe_champion
+from pipeline.serving.promotion import check_data, describe_champion, no_finished_model
 from pipeline.serving.trust import check_code
 from pipeline.tracking import queries
 from pipeline.tracking.entities import Point, Sweep
@@ -57,7 +57,7 @@ def promote_ensemble(
     """
     ranking = rank(tabulate(queries.sweep_runs(store, sweep)))
     if not len(ranking):
-        raise AnalysisError(f"sweep {sweep.name} has no finished model: promote another sweep")
+        raise AnalysisError(no_finished_model(store, sweep))
     row = ranking.iloc[0]
     chosen = evaluate_best(store, row, sweep.name, final=False)
     if chosen.job is None or chosen.data is None:
@@ -85,11 +85,14 @@ def promote_ensemble(
     text = ensemble_card(ensemble, sweep.name, row, chosen.job, raw)
     arrays = ensemble_arrays(store, ensemble, raw)
     run_id = _create_run(store, sweep, row, ensemble)
-    new = registry.register(name, run_id, arrays, example_of(raw), text)
+    new = None
     try:
+        new = registry.register(name, run_id, arrays, example_of(raw), text)
         check_accuracy(registry.load(new, check_code), raw, ensemble.val_acc)
     except PipelineError:
-        registry.delete(new)
+        if new is not None:
+            registry.delete(new)
+        store.delete_run(run_id)
         raise
     registry.make_champion(new, text)
     return new, ensemble

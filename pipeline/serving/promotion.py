@@ -6,6 +6,7 @@ better.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pandas as pd
@@ -23,8 +24,11 @@ from pipeline.serving.card import card
 from pipeline.serving.package import check_accuracy, example_of, model_arrays
 from pipeline.serving.trust import check_code
 from pipeline.tracking import queries
+from pipeline.tracking.entities import Sweep
 from pipeline.tracking.registry import ALIAS, Champion, Registry
 from pipeline.tracking.store import Store
+
+SEARCHED = 20  # sweeps in which a message looks for a finished model
 
 
 def promote(
@@ -143,17 +147,30 @@ def find(
         PipelineError: there is no such run, or it has not finished.
     """
     if run_id is not None:
-        runs, what = queries.single_run(store, run_id), f"run {run_id}"
+        jobs = tabulate(queries.single_run(store, run_id))
+        problem = f"run {run_id} is no finished model: promote another one with --run or --sweep"
     else:
         found = queries.find_sweep(store, sweep)
-        runs, what = queries.sweep_runs(store, found), f"sweep {found.name}"
-    jobs = tabulate(runs)
+        jobs = tabulate(queries.sweep_runs(store, found))
+        problem = ""
     ranking = rank(jobs)
     if not len(ranking):
-        raise AnalysisError(
-            f"{what} has no finished model: promote another one with --sweep or --run"
-        )
+        raise AnalysisError(problem or no_finished_model(store, found))
     own_sweep = ranking["sweep"].iloc[0]
     if run_id is not None and isinstance(own_sweep, str):
         jobs = tabulate(queries.sweep_runs(store, queries.find_sweep(store, own_sweep)))
     return ranking.iloc[0], jobs
+
+
+def no_finished_model(store: Store, sweep: Sweep) -> str:
+    """A sentence about a sweep without a finished model, with the latest sweep that has one."""
+    for other in queries.latest_sweeps(store, SEARCHED):
+        if other.name != sweep.name and len(rank(tabulate(queries.sweep_runs(store, other)))):
+            return (
+                f"sweep {sweep.name} has no finished model: the latest sweep that has one is "
+                f"{other.name}; promote its best model with --sweep {shlex.quote(other.name)}"
+            )
+    return (
+        f"sweep {sweep.name} has no finished model, and neither has another sweep: correct the "
+        "values of the sweep, then start it again"
+    )

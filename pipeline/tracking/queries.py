@@ -29,7 +29,7 @@ def find_sweep(store: Store, name: str | None = None) -> Sweep:
     found = next(_sweeps(store, name), None)
     if found is not None:
         return found
-    latest = ", ".join(sweep.name for sweep in itertools.islice(_sweeps(store), LISTED))
+    latest = ", ".join(sweep.name for sweep in latest_sweeps(store, LISTED))
     if not latest:
         raise TrackingError("there is no sweep yet: start one with python -m pipeline -m …")
     raise TrackingError(f"there is no sweep {name!r} in {store.uri}: the latest are {latest}")
@@ -41,6 +41,12 @@ def unused_sweep_name(store: Store, name: str) -> str:
     if next(_sweeps(store, name), None) is None:
         return name
     return f"{name}-{datetime.now():%Y-%m-%d_%H-%M-%S_%f}"
+
+
+@translate_errors("list the sweeps")
+def latest_sweeps(store: Store, count: int) -> list[Sweep]:
+    """The latest sweeps of a store, the latest one first."""
+    return list(itertools.islice(_sweeps(store), count))
 
 
 def _sweeps(store: Store, name: str | None = None) -> Iterator[Sweep]:

@@ -166,10 +166,10 @@ class Store:
         if best_run_id is not None:
             self._set_tags(best_run_id, {"chosen": sweep.name})
 
-    @translate_errors("delete the run of the sweep")
-    def delete_sweep(self, sweep: Sweep) -> None:
-        """Delete the parent run of a sweep that has no jobs."""
-        self.client.delete_run(sweep.run_id)
+    @translate_errors("delete a run")
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run. MLflow keeps it with the deleted ones."""
+        self.client.delete_run(run_id)
 
     @translate_errors("create a run")
     def start_run(

@@ -226,12 +226,15 @@ def test_markup_in_a_store_is_escaped_in_markdown(page: tuple[str, str, str]) ->
         assert len(bars) == 1
 
 
-def test_hostile_sweep_name_is_plain_text_on_the_terminal_and_in_the_verdict(swept: Path) -> None:
+def test_hostile_names_are_plain_text_on_the_terminal_in_the_verdict_and_in_csv_files(
+    swept: Path,
+) -> None:
     store = Store(f"sqlite:///{swept}/mlflow.db")
     first = next(s for s in store.search("tags.kind = 'sweep'") if s.data.tags["sweep"][0] == "2")
     original = queries.find_sweep(store, first.data.tags["sweep"])
     worse = queries.sweep_runs(store, original).sort_values("metrics.best_val_acc").iloc[0]
     hostile = store.start_sweep(original.experiment_id, "\x1b[31m|<b>*x*", "…", 1)
+    store.client.update_run(worse["run_id"], name='=HYPERLINK("http://evil.example")')
     store.link_reused_runs(hostile, {0: worse["run_id"]})
     names = ("--sweep", hostile.name, "--against", original.name)
     done = succeed(swept, *names, module="pipeline.report")
@@ -241,3 +244,7 @@ def test_hostile_sweep_name_is_plain_text_on_the_terminal_and_in_the_verdict(swe
     assert "\x1b" not in markdown
     assert r"\|\<b\>\*x\*" in markdown
     assert "|<b>*x*" not in markdown
+    with (swept / "reports" / "latest" / "report.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert """'=HYPERLINK("http://evil.example")""" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]

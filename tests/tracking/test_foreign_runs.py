@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.tracking import cleanup, queries
 from pipeline.tracking.errors import TrackingError
+from pipeline.tracking.provenance import provenance
 from pipeline.tracking.store import Store
 from pipeline.uris import sqlite_uri
 from tests.commands import report_of, succeed
@@ -55,19 +56,17 @@ def test_odd_runs_are_neither_sweeps_nor_jobs_and_keep_their_status(store: Store
         assert not queries.has_jobs(store, odd)
 
 
-def test_runs_of_other_programs_are_never_ended(store: Store) -> None:
-    dead = {"pid": "999999999", "pid_started": "1", "host": os.uname().nodename}
-    foreign, own = (
-        store.client.create_run("0", tags=dead | tags).info.run_id for tags in ({}, OWN)
-    )
-    cleanup.kill_orphaned_runs(store)
-    assert store.client.get_run(foreign).info.status == "RUNNING"
-    assert store.client.get_run(own).info.status == "KILLED"
-
-
 def test_sweep_and_report_work_in_a_store_with_odd_runs(store: Store, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
+    dead = {"pid": "999999999", "pid_started": "1", "host": os.uname().nodename}
+    silent = provenance() | {"pid_namespace": "1", "heartbeat": "1700000000"}
+    expected = {}
+    for tags, status in ((dead, "RUNNING"), (dead | OWN, "KILLED"), (silent | OWN, "KILLED")):
+        expected[store.client.create_run("0", tags=tags).info.run_id] = status
     succeed(outputs, "-m", "hidden_size=4,8", "num_epochs=1", "hydra.launcher.shards=1")
+    # The sweep has ended the runs of dead processes of this project, and of no other program.
+    found = {run_id: store.client.get_run(run_id).info.status for run_id in expected}
+    assert found == expected
     sweep = queries.find_sweep(store)
     child = {"mlflow.parentRunId": sweep.run_id, "kind": "job", "outcome": "finished"}
     for job, value in (("5", "1e400"), ("6", "x" * 50), ("x", "nan")):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import run, store_of
+from pipeline.files import lock_file
+from tests.commands import run, run_code, store_of
 
 SWEEP = ("-m", "hidden_size=4,8", "num_epochs=1")
 
@@ -40,6 +41,17 @@ def test_lock_file_that_is_a_link_is_refused_and_its_target_is_kept(tmp_path: Pa
     assert "cannot be opened" in done.stderr
     assert "Traceback" not in done.stderr
     assert target.read_text() == "my notes"
+
+
+def test_sweep_waits_for_a_locked_store_and_says_so(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    code = "from pipeline import files\nfiles.NOTICE_SECONDS, files.LOCK_SECONDS = 0.01, 0.02"
+    with lock_file(outputs / "mlflow.db.lock"):
+        done = run_code(outputs, code, *SWEEP)
+    assert done.returncode == 1
+    assert f"waiting for {outputs}/mlflow.db.lock, which another process has loc" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert not list(outputs.rglob("*.npz"))
 
 
 def test_deleted_experiment_stops_a_sweep_before_training(tmp_path: Path) -> None:
