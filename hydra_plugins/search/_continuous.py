@@ -56,8 +56,10 @@ class TrialSource:
         self._size = max(1, len(search.seeds))  # jobs per trial
         self.job, self.num_jobs = job, search.count * self._size
         self.max_active = min(search.count, search.batch_size) * self._size
+        self.stops_early = search.pruning is not None
         self.num_trials: int | None = None
         self._study, self._fixed, self._ledger, self._open = study, fixed, ledger, open_job
+        self._limit = search.count  # no trial with this index or a higher one starts
         self._next = 0  # the index of the next trial
         self._num_ended = 0  # the trials 0 … num_ended − 1 have ended
         self._num_failed = 0  # of the latest of these trials, one after another
@@ -69,12 +71,12 @@ class TrialSource:
     def next_supply(self) -> Supply | None:
         """The jobs of the next trial, as in `JobSource`."""
         search, index = self._study.search, self._next
-        if index >= min(search.count, self._num_ended + search.batch_size) or self._has_stopped:
+        if index >= min(self._limit, self._num_ended + search.batch_size):
             return None
         trial = self._study.trial(index)
         lines = jobs(search, self._fixed, [trial.params])
         if self._ledger is not None and not self._starts(trial, lines):
-            self.num_trials = index
+            self.num_trials = self._limit = index
             return None
         self._next += 1
         if search.pruning is not None:
@@ -90,7 +92,7 @@ class TrialSource:
 
     def end(self, supply: Supply, original: Supply | None) -> None:
         """Record the result of a trial, as in `JobSource`."""
-        index = self._index(supply)
+        search, index = self._study.search, self._index(supply)
         if original is not None:
             result = replace(self._results[self._index(original)], attributes={})
         else:
@@ -105,17 +107,11 @@ class TrialSource:
             failed = self._results[self._num_ended].failed
             self._num_failed = self._num_failed + 1 if failed else 0
             self._num_ended += 1
-            search = self._study.search
+            if self._num_failed == max(2, search.batch_size):
+                log.error("%d trials in a row failed: the search stops", self._num_failed)
+                self._limit = min(self._limit, self._num_ended - 1 + search.batch_size)
             if self._num_ended % search.batch_size == 0 or self._num_ended == search.count:
                 log_state(self._study)
-        if self._has_stopped and self.num_trials is None:
-            log.error("the latest %d trials failed: the search stops", self._num_failed)
-
-    @property
-    def _has_stopped(self) -> bool:
-        """Whether no further trial starts: the budget is used up, or all trials fail."""
-        limit = max(2, self._study.search.batch_size)
-        return self.num_trials is not None or self._num_failed >= limit
 
     def _index(self, supply: Supply) -> int:
         return supply.specs[0].number // self._size
@@ -123,7 +119,7 @@ class TrialSource:
     def _starts(self, trial: FrozenTrial, lines: Sequence[Sequence[str]]) -> bool:
         """Whether a trial fits into the budget, next to the trials whose results it does not know.
 
-        With a time, trials that have ended need no more of it.
+        If the budget is a time, trials that have ended count no longer.
         """
         ledger = self._ledger
         assert ledger is not None

@@ -50,6 +50,9 @@ class TrialRule:
             for index, trial in self._trials.items()
             if trial.state.name == "PRUNED" and trial.last_step is not None
         }
+        # The replicates of a model that diverged in an earlier start stop where they stopped then.
+        has_diverged = any(t.state.name == "PRUNED" and t.last_step is None for t in trials)
+        self._is_live = pruner is not None or (has_diverged and jobs_per_trial > 1)
         # A trial that is equal to an earlier one of the batch is not trained, and ends like it.
         self._originals: dict[int, int] = {}
         by_values: dict[str, int] = {}
@@ -61,7 +64,7 @@ class TrialRule:
         """The epochs of the comparisons, as in `StoppingRule`."""
         for run in candidates:
             self._runs[run.spec.number // self._size].append(run)
-        live = self._epochs if self._pruner is not None else []
+        live = self._epochs if self._is_live else []
         return sorted({*live, *self._known.values()})
 
     def select_halted(self, candidates: Sequence[JobRun], rung: int) -> list[JobRun]:

@@ -38,6 +38,7 @@ class JobSource(Protocol):
     job: Job  # any job: all of them share its dataset, its dtype and its tracking
     num_jobs: int  # planned in total
     max_active: int  # jobs in flight at most
+    stops_early: bool  # whether jobs have a rule
 
     def next_supply(self) -> Supply | None:
         """The jobs that can start now; None: none can before other jobs have ended."""
@@ -47,7 +48,7 @@ class JobSource(Protocol):
 
         Args:
             supply: of `next_supply`.
-            original: an earlier supply with equal jobs, which were trained in place of these.
+            original: an earlier supply with equal jobs. The jobs of this one were not trained.
         """
 
 
@@ -69,7 +70,7 @@ class JobStream:
 
     Attributes:
         runs: all jobs, in the order of their supply.
-        duplicates: pairs of a job that is not trained and the equal job in whose place it stands.
+        duplicates: pairs of a job that is not trained and an equal job that is.
     """
 
     def __init__(
@@ -93,8 +94,8 @@ class JobStream:
         self.duplicates: list[tuple[JobRun, JobRun]] = []
         self._source, self._data, self._checkpoints = source, data, checkpoints
         self._context, self._retries = context, retries
-        reuse = source.job.tracking.reuse
-        self._reuse = Reuse(data, context, checkpoints, with_history=True, enabled=reuse)
+        options = {"with_history": source.stops_early, "enabled": source.job.tracking.reuse}
+        self._reuse = Reuse(data, context, checkpoints, **options)
         self._originals: dict[str, tuple[JobRun, Supply]] = {}  # by fingerprint
         self._active: list[_Active] = []
 

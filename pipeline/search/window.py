@@ -1,11 +1,11 @@
-"""A continuous search: which results a trial knows, whatever the order in which trials end.
+"""A continuous search: the results that a trial knows.
 
 With the batch size B, trial n knows exactly the results of the trials 0 … n − B. The trials
 n − B + 1 … n − 1 count as running, even if they have ended. The proposals and the prunes of a
 search are therefore the same for any number of cores, and after any number of interruptions.
 
-A trial is drawn, and its pruner decides, in a copy of the study in memory that holds what the trial
-knows. A trial enters the storage in one transaction.
+Proposals and prunes are computed in a copy of the study in memory, which holds only these results.
+A trial enters the storage in one transaction.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from pipeline.search.sampling import Search
 
-STATE = "study_attributes"  # system attribute of a trial: those of the study after it was drawn
+STATE = (
+    "study_attributes"  # system attribute of a trial: the attributes of the study at that moment
+)
 
 
 class Window:

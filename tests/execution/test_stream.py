@@ -41,7 +41,7 @@ class ListSource:
         self, specs: Sequence[JobSpec], limit: int, rule: StoppingRule | None = None
     ) -> None:
         self.job = parse_job(specs[0].values)
-        self.num_jobs, self.max_active = len(specs), limit
+        self.num_jobs, self.max_active, self.stops_early = len(specs), limit, rule is not None
         self.ended: list[int] = []
         self.originals: dict[int, int] = {}
         self._specs, self._rule = list(specs), rule
