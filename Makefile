@@ -62,7 +62,7 @@ lint: $(SETUP) ## check format, style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-schema: $(SETUP) ## write conf/schema.json, with which editors check conf/*.yaml, and docs/reference.md
+schema: $(SETUP) ## write conf/schema.json, conf/config.yaml, docs/reference.md and docs/report-fields.md
 	$(BIN)/python -m pipeline.schema
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/report_fields.py
@@ -81,7 +81,7 @@ docs: .venv-docs/.complete ## build the documentation as a website in outputs/si
 ui: $(SETUP) ## open the MLflow UI at http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui --port $${PORT:-5000} $(ARGS)
 
-serve: $(SETUP) ## serve the champion (python -m pipeline.promote) at http://127.0.0.1:8000
+serve: $(SETUP) ## serve the champion (of pipeline-promote) at http://127.0.0.1:8000
 	$(BIN)/python -m pipeline.serve --port $${PORT:-8000} $(ARGS)
 
 bench: .venv-bench/.complete ## measure side by side with other tools, for hours, into docs/benchmarks.md

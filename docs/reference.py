@@ -18,7 +18,7 @@ HEAD = """\
 
 `make schema` writes this page from the schema of the configuration. Set a value on the command
 line as `key=value`, or in a file of `conf/`. With `-m`, a list `key=value1,value2` is a sweep.
-`pipeline --help` shows the same values.
+`pipeline --help` prints most of these values.
 """
 # Title, prefix of the keys, file with the defaults, text under the title
 SECTIONS = (

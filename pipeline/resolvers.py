@@ -17,8 +17,13 @@ def _explained(file: str, prefix: str = "") -> str:
     """The values of a file in conf/ with their comments, for --help."""
     text = (CONF / file).read_text(encoding="utf-8").partition("\nhydra:")[0]
     values = text[text.index("\n\n") :] if file == "config.yaml" else text
-    lines = (line for line in values.splitlines() if "#" in line or line.endswith(":"))
-    return "\n".join(f"  {prefix}{line}".replace("$", "$$") for line in lines if line[0] != "#")
+    group, lines = "", []
+    for line in values.splitlines():
+        if not line.startswith(" "):
+            group = f"{line[:-1]}." if line.endswith(":") else ""
+        if "#" in line and not line.startswith("#"):
+            lines.append(f"  {prefix}{group}{line.strip()}".replace("$", "$$"))
+    return "\n".join(lines)
 
 
 def _file_stem(file: str | None, default: str) -> str:

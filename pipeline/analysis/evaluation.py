@@ -22,7 +22,7 @@ from pipeline.tracking.store import Store
 TEST_SWEEP = "test_sweep"  # the tag with the ID of the sweep that read the test split for a run
 INCOMPLETE = (
     "not read, because the sweep is not complete: run the same command again, or add --test to "
-    "python -m pipeline.report"
+    "pipeline-report"
 )
 
 

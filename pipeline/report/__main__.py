@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the report of a sweep; exit with 1 if that is impossible or no model was chosen."""
     make_robust()
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.report", description="Write the report of a sweep."
+        prog="pipeline-report", description="Write the report of a sweep."
     )
     parser.add_argument("--sweep", metavar="ID", help="the sweep (default: the latest)")
     parser.add_argument("--against", metavar="ID", help="another sweep to compare with")

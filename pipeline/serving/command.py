@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Promote a model; exit with 1 and one sentence if that is impossible."""
     make_robust()
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.promote",
+        prog="pipeline-promote",
         description="Register the chosen model of a sweep as the champion.",
     )
     which = parser.add_mutually_exclusive_group()

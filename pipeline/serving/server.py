@@ -74,7 +74,7 @@ def load_champion(store: Store, name: str | None, *, trust: bool = False) -> Ser
         of = f" of {name}" if name else ""
         raise PipelineError(
             f"there is no {ALIAS}{of} in {redact(store.uri)}: register one with "
-            "python -m pipeline.promote"
+            "pipeline-promote"
         )
     try:
         model = registry.load(champion, None if trust else check_code)
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     make_robust()
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.serve", description="Serve the champion over HTTP."
+        prog="pipeline-serve", description="Serve the champion over HTTP."
     )
     parser.add_argument(
         "--name", help="registered model (default: the one with the latest champion)"

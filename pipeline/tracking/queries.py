@@ -31,7 +31,7 @@ def find_sweep(store: Store, name: str | None = None) -> Sweep:
         return found
     latest = ", ".join(sweep.name for sweep in latest_sweeps(store, LISTED))
     if not latest:
-        raise TrackingError("there is no sweep yet: start one with python -m pipeline -m …")
+        raise TrackingError("there is no sweep yet: start one with pipeline -m …")
     raise TrackingError(f"there is no sweep {name!r} in {store.uri}: the latest are {latest}")
 
 

@@ -144,7 +144,7 @@ class Registry:
             except STORE_ERRORS as error:
                 raise TrackingError(
                     f"could not load {address} ({reason(error)}): its files may have been deleted; "
-                    "replace it with python -m pipeline.promote --force"
+                    "replace it with pipeline-promote --force"
                 ) from error
 
 

@@ -73,7 +73,7 @@ class Store:
         if uri.startswith("sqlite:") and not sqlite.database_path(uri).exists():
             raise TrackingError(
                 f"there is no store at {sqlite.database_path(uri)} yet: start a sweep with "
-                "python -m pipeline -m …, or name another store with --tracking-uri"
+                "pipeline -m …, or name another store with --tracking-uri"
             )
         return cls(uri)
 
