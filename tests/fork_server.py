@@ -24,13 +24,17 @@ from pathlib import Path
 
 LIBRARIES = (
     "fastapi",
+    "filelock",
     "hydra.main",
+    "jinja2",
     "joblib",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
     "mlflow.entities",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.system_metrics.system_metrics_monitor",
     "mlflow.tracking.client",
+    "optuna",
     "pandas",
     "pydantic",
     "scipy.special",

@@ -22,7 +22,7 @@ SHORT = ("learning_rate_decay=0.999", "batch_size=20", "num_epochs=20")
 TWICE = """INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)
 SELECT key, value, timestamp + 1, run_uuid, step, is_nan FROM metrics WHERE step = 2"""
 SEED = 589  # it kills twice in a row, during the training
-PART = {"kill": 1, "term": 1, "damage": 4, "command": 4}
+PART = {"kill": 1, "term": 1, "damage": 2, "command": 2}
 
 
 @pytest.fixture(scope="module")
