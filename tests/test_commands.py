@@ -163,7 +163,12 @@ def test_help_explains_every_value(tmp_path: Path) -> None:
         if key not in ("defaults", "hydra", "tracking"):
             (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
             assert "#" in line
-    groups = ("tracking.uri", "data.target", "hydra.launcher.shards", "hydra.launcher.halving.factor")
+    groups = (
+        "tracking.uri",
+        "data.target",
+        "hydra.launcher.shards",
+        "hydra.launcher.halving.factor",
+    )
     for key in (*groups, "hydra.sweeper.max_batch_size", "hydra.sweeper.n_trials"):
         assert re.search(rf"^  {key}: .*# ", text, re.MULTILINE)
     assert "cifar10, cifar100, digits, fashion_mnist" in text

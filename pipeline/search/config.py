@@ -38,7 +38,7 @@ class OptunaConfig:
         bool,
         Field(
             description="whether the next trial starts as soon as one ends: at most batch_size "
-            "trials train, each on one core"
+            "trials train, each job on one core"
         ),
     ]
     study: Annotated[

@@ -73,8 +73,7 @@ def load_champion(store: Store, name: str | None, *, trust: bool = False) -> Ser
     if champion is None:
         of = f" of {name}" if name else ""
         raise PipelineError(
-            f"there is no {ALIAS}{of} in {redact(store.uri)}: register one with "
-            "pipeline-promote"
+            f"there is no {ALIAS}{of} in {redact(store.uri)}: register one with pipeline-promote"
         )
     try:
         model = registry.load(champion, None if trust else check_code)
