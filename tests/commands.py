@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +94,3 @@ def report_of(outputs: Path, sweep: str = "latest") -> dict[str, Any]:
 def store_of(outputs: Path) -> Store:
     """The default store of an outputs folder."""
     return Store(f"sqlite:///{outputs}/mlflow.db")
-
-
-def num_ended_trials(outputs: Path) -> int:
-    """The number of trials that have ended in the study of a process that runs."""
-    if not (outputs / "optuna.db").exists():
-        return 0
-    with closing(sqlite3.connect(outputs / "optuna.db", timeout=10)) as database:
-        try:
-            query = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
-            return int(database.execute(query).fetchone()[0])
-        except sqlite3.OperationalError:  # there is no such table yet
-            return 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import optuna
-
 from tests import commands
 from tests.commands import report_of
 from tests.execution.test_budget import ONE_JOB
+from tests.searches import trials_of
 
 # The jobs of `ONE_JOB`, with hidden_size=16.
 GRID = ["-m", "hidden_size=16", "num_epochs=3", "learning_rate=0.1,0.2,0.3", "seed=0,1"]
@@ -59,7 +58,5 @@ def test_search_ends_before_the_batch_that_does_not_fit(tmp_path: Path) -> None:
     more = commands.succeed(outputs, *SEARCH, f"hydra.sweeper.budget={9 * ONE_JOB}")
     assert "the search ends" not in more.stdout
     assert report_of(outputs)["num_planned"] == 9
-    storage = f"sqlite:///{outputs}/optuna.db"
-    (name,) = optuna.get_all_study_names(storage)
-    states = [t.state.name for t in optuna.load_study(study_name=name, storage=storage).trials]
+    states = [trial.state.name for trial in trials_of(outputs)]
     assert states == ["COMPLETE"] * 9

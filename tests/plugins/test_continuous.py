@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -16,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from pipeline.tracking import queries
 from tests import commands
-from tests.commands import num_ended_trials, report_of, store_of
+from tests.commands import report_of, store_of
+from tests.searches import kill_search, num_ended_trials, trial_facts, trials_of
 
 B, COUNT, EPOCHS = 4, 18, (3, 6)
 RUNGS = (1, 2, 4)  # of successive halving with factor 2 in up to 6 epochs
@@ -34,19 +30,6 @@ SEARCH = [
 ]
 
 
-def trials(outputs: Path) -> list[FrozenTrial]:
-    storage = f"sqlite:///{outputs}/optuna.db"
-    (name,) = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=name, storage=storage).trials
-
-
-def facts(outputs: Path) -> list[tuple[Any, ...]]:
-    return [
-        (t.number, t.params, t.state.name, t.value, t.intermediate_values, t.system_attrs)
-        for t in trials(outputs)
-    ]
-
-
 def sampler_of(number: int) -> optuna.samplers.TPESampler:
     seed = int(np.random.SeedSequence([0, number]).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
@@ -62,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore:Argument ``constant_liar`` is experimental")
 def test_trials_are_those_of_a_study_that_learns_each_result_b_trials_later(whole: Path) -> None:
-    found = trials(whole)
+    found = trials_of(whole)
     study = optuna.create_study(direction="maximize")
     for number in range(COUNT):
         if number >= B:
@@ -78,7 +61,7 @@ def test_trials_are_those_of_a_study_that_learns_each_result_b_trials_later(whol
 
 
 def test_a_trial_is_pruned_by_the_results_that_it_knows(whole: Path) -> None:
-    found = trials(whole)
+    found = trials_of(whole)
     pruned = 0
     for number, trial in enumerate(found):
         pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
@@ -104,7 +87,7 @@ def test_a_trial_is_pruned_by_the_results_that_it_knows(whole: Path) -> None:
 
 def test_runs_have_exactly_the_epochs_of_their_trials(whole: Path) -> None:
     runs = {run["job"]: run for run in report_of(whole)["runs"]}
-    for trial in trials(whole):
+    for trial in trials_of(whole):
         run, epochs = runs[trial.number], list(trial.intermediate_values)
         assert epochs == list(range(1, len(epochs) + 1))
         if trial.state is TrialState.COMPLETE:
@@ -123,21 +106,10 @@ def test_killed_search_resumes_to_the_same_trials_values_and_prunes(
 ) -> None:
     outputs = tmp_path / "outputs"
     more = ["hydra.launcher.shards=1", "tracking.checkpoint_minutes=0.001"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *SEARCH, *more],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=tmp_path,
-    )
-    while process.poll() is None and num_ended_trials(outputs) < 9:
-        time.sleep(0.002)
-    assert process.poll() is None
-    process.kill()
-    process.wait()
-    assert 9 <= num_ended_trials(outputs) < COUNT
+    kill_search(outputs, [*SEARCH, *more], after=9)
+    assert num_ended_trials(outputs) < COUNT
     commands.succeed(outputs, *SEARCH, *more)
-    assert facts(outputs) == facts(whole)
+    assert trial_facts(outputs) == trial_facts(whole)
     keys = ("outcome", "num_epochs", "best_val_acc", "halted_epoch")
     shown = [
         {run["job"]: [run[key] for key in keys] for run in report_of(each)["runs"]}
@@ -160,7 +132,7 @@ def test_replicates_conditions_repeated_values_and_a_budget(tmp_path: Path) -> N
     budgeted = report_of(outputs)
     runs = {run["job"]: run for run in budgeted["runs"]}
     assert 6 <= len(runs) < 2 * COUNT and len(runs) % 2 == 0
-    found = [trial for trial in trials(outputs) if "rejected" not in trial.user_attrs]
+    found = [trial for trial in trials_of(outputs) if "rejected" not in trial.user_attrs]
     assert len(found) == len(runs) // 2 + 1  # the last one exceeds the budget
     assert found[-1].state is TrialState.RUNNING
     by_values: dict[str, FrozenTrial] = {}

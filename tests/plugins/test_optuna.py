@@ -33,7 +33,8 @@ from pipeline.search.space import as_overrides
 from pipeline.search.study import Study, TrialResult
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
-from tests.commands import ONE_SHARD, OUT_OF_MEMORY, num_ended_trials, report_of
+from tests.commands import ONE_SHARD, OUT_OF_MEMORY, report_of
+from tests.searches import num_ended_trials
 
 NUMBERS = ["hidden_size=int(interval(16,64))", "learning_rate=tag(log, interval(0.01, 1))"]
 LISTS = ["hidden_size=16,32", "learning_rate=range(1,4)"]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pytest
-from optuna.trial import FrozenTrial
 
 from tests import commands
-from tests.commands import num_ended_trials, report_of
+from tests.commands import report_of
+from tests.searches import kill_search, num_ended_trials, trial_facts, trials_of
 
 SEARCH = [
     "-m",
@@ -29,19 +23,6 @@ SEARCH = [
 ]
 
 
-def trials(outputs: Path) -> list[FrozenTrial]:
-    storage = f"sqlite:///{outputs}/optuna.db"
-    (name,) = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=name, storage=storage).trials
-
-
-def facts(outputs: Path) -> list[tuple[Any, ...]]:
-    return [
-        (t.number, t.params, t.state.name, t.value, t.intermediate_values, t.system_attrs)
-        for t in trials(outputs)
-    ]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted search on two cores."""
@@ -54,7 +35,7 @@ def test_pruned_trials_have_their_scores_and_are_halted_jobs_of_the_report(whole
     report = report_of(whole)
     runs = {run["job"]: run for run in report["runs"]}
     halted = 0
-    for trial in trials(whole):
+    for trial in trials_of(whole):
         run, epochs = runs[trial.number], list(trial.intermediate_values)
         assert epochs == list(range(1, len(epochs) + 1))
         if trial.state.name == "COMPLETE":
@@ -76,21 +57,10 @@ def test_killed_search_resumes_to_the_same_trials_values_and_prunes(
 ) -> None:
     outputs = tmp_path / "outputs"
     more = ["hydra.launcher.shards=1", "tracking.checkpoint_minutes=0.001"]
-    first = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *SEARCH, *more],
-        env=os.environ | {"PIPELINE_OUTPUTS": str(outputs)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=tmp_path,
-    )
-    while first.poll() is None and num_ended_trials(outputs) < 6:  # in the middle of a batch
-        time.sleep(0.002)
-    assert first.poll() is None
-    first.kill()
-    first.wait()
-    assert 6 <= num_ended_trials(outputs) < 12
+    kill_search(outputs, [*SEARCH, *more], after=6)  # in the middle of a batch
+    assert num_ended_trials(outputs) < 12
     commands.succeed(outputs, *SEARCH, *more)
-    assert facts(outputs) == facts(whole)
+    assert trial_facts(outputs) == trial_facts(whole)
     runs = {run["job"]: run for run in report_of(outputs)["runs"]}
     assert {job: run["outcome"] for job, run in runs.items()} == {
         run["job"]: run["outcome"] for run in report_of(whole)["runs"]
@@ -111,7 +81,7 @@ def test_objective_is_the_mean_over_the_seeds_and_replicates_stop_together(tmp_p
     report = report_of(outputs)
     runs = {run["job"]: run for run in report["runs"]}
     assert sorted(runs) == [*range(12)]
-    found = trials(outputs)
+    found = trials_of(outputs)
     assert {"COMPLETE", "PRUNED"} == {trial.state.name for trial in found}
     for trial in found:
         pair = [runs[2 * trial.number], runs[2 * trial.number + 1]]

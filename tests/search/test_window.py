@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.search.pruning import Pruning
 from pipeline.search.sampling import Condition, Search
 from pipeline.search.study import Study, TrialResult
-from tests.commands import num_ended_trials
+from tests.searches import num_ended_trials
 
 optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution  # noqa: E402
