@@ -39,7 +39,6 @@ from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
 LINES = 5  # of the output that an error shows
-HINT = "Set the environment variable HYDRA_FULL_ERROR"  # with which Hydra ends its errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +165,7 @@ def _run(command: Sequence[str]) -> tuple[int, list[str]]:
         try:
             for line in process.stdout:
                 print(line, end="")
-                if line.strip() and not line.startswith(HINT):
+                if line.strip():
                     lines = [*lines, line.strip()][-LINES:]
             return process.wait(), lines
         except BaseException:

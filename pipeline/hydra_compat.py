@@ -16,6 +16,7 @@ the name of the part that another version has moved or changed.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,7 @@ from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig
 from omegaconf._utils import OmegaConfDumper
 
+from pipeline.errors import PipelineError
 from pipeline.shutdown import reraise_pending_signal
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ __all__ = [
     "wrap_run_and_report",
 ]
 
+FULL_ERROR = "HYDRA_FULL_ERROR"  # the environment variable with which Hydra prints tracebacks
 UNKNOWN_KEY = re.compile(r"Could not override '([\w.]+)'")
 
 
@@ -103,7 +106,12 @@ def wrap_run_and_report(explain: Callable[[str], str | None]) -> None:
                     sentence = explain(key[1]) if key else None
                     if sentence is None:
                         raise
-                    raise CompactHydraException(sentence) from None
+                    raise SystemExit(sentence) from None
+                except CompactHydraException as error:
+                    # Hydra would add a line about a variable that prints the traceback.
+                    if isinstance(error.__cause__, PipelineError) and FULL_ERROR not in os.environ:
+                        raise SystemExit(str(error)) from None
+                    raise
 
         return report(check_after)
 

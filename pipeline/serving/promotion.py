@@ -171,6 +171,6 @@ def no_finished_model(store: Store, sweep: Sweep) -> str:
                 f"{other.name}; promote its best model with --sweep {shlex.quote(other.name)}"
             )
     return (
-        f"sweep {sweep.name} has no finished model, and neither has another sweep: correct the "
+        f"sweep {sweep.name} has no finished model, and neither has a recent one: correct the "
         "values of the sweep, then start it again"
     )
