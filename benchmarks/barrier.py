@@ -33,7 +33,7 @@ SEARCH = [
     "hydra.sweeper.n_trials=24",
     "hydra.sweeper.batch_size=8",
     f"hydra.launcher.shards={CORES}",
-    "hidden_size=32",
+    "hidden_size=128",
     "num_epochs=2,4,8,16,32",
     "learning_rate=tag(log, interval(0.01, 1))",
 ]
