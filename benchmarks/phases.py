@@ -49,8 +49,7 @@ def main() -> None:
 
     from hydra_plugins.population import _core
     from pipeline import __main__ as app
-    from pipeline.execution import local, local_trainer
-    from pipeline.execution import run as sweep
+    from pipeline.execution import datasets, local, local_trainer
     from pipeline.execution.job import JobRun
     from pipeline.report import write
     from pipeline.session import Session
@@ -62,7 +61,7 @@ def main() -> None:
     phases.time("store and sweep's run", Session, "start_sweep")
     phases.time("composing", _core.Composer, "values")
     phases.time("folders and logs", _core.JobOpener, "open")
-    phases.time("data", sweep, "load")
+    phases.time("data", datasets, "load")
     phases.time("data", local, "share_dataset")
     phases.time("training", local_trainer, "train_wave")
     for name in STORE_CALLS:
