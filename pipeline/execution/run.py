@@ -171,8 +171,10 @@ def _train_group(
     checkpoints.delete_abandoned()
     valid = [run for run in runs if _fits(run, data)]
     enabled = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
-    reuse = Reuse(data, context, checkpoints, with_history=rule is not None, enabled=enabled)
-    parts = reuse.partition(valid)
+    # Nothing may refer to the dataset after `stage`, which returns one in shared memory.
+    parts = Reuse(
+        data, context, checkpoints, with_history=rule is not None, enabled=enabled
+    ).partition(valid)
     log_counts(parts, checkpoints)
     try:
         data = backend.stage(data, len(parts.unfinished))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,11 @@ import pytest
 
 from pipeline.data.dataset import Dataset
 from pipeline.data.load import load
+from pipeline.execution.backend import Plan
 from pipeline.execution.job import JobRun
+from pipeline.execution.local import LocalBackend
+from pipeline.execution.local_trainer import LocalTrainer
+from pipeline.execution.run import train_jobs
 from pipeline.execution.spec import RunContext
 from pipeline.hyperparameters import Hyperparameters
 from pipeline.nn.stack import Stack
@@ -121,3 +127,22 @@ def test_only_images_are_mirrored(
     runs = train(specs, next_sweep(place))
     assert [run.outcome for run in runs] == ["failed", "finished"]
     assert "flip=true mirrors images, but the rows of digits are no images" in str(runs[0].error)
+
+
+def test_the_loaded_dataset_is_released_before_the_training(
+    place: RunContext, tmp_path: Path, hyper: Hyper
+) -> None:
+    class Watched(LocalBackend):
+        def stage(self, data: Dataset, num_jobs: int) -> Dataset:
+            self.loaded = weakref.ref(data)
+            return super().stage(data, num_jobs)
+
+        def train(self, plan: Plan) -> LocalTrainer:
+            gc.collect()
+            assert self.loaded() is None
+            return super().train(plan)
+
+    jobs = [job(i, tmp_path / str(i), hyper(hidden_size=4 + i)) for i in range(2)]
+    with Watched(2) as backend:
+        runs = train_jobs(jobs, place, backend)
+    assert [run.outcome for run in runs] == ["finished"] * 2
