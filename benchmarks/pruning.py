@@ -3,7 +3,7 @@
     python -m benchmarks.pruning
     python -m benchmarks.pruning fashion_mnist DIR
 
-The trials, the batches and the comparisons are those of `hydra/sweeper=optuna` with the ranges of
+Trials, batches and comparisons are as in `hydra/sweeper=optuna` with the ranges of
 ``experiment=digits`` or ``experiment=fashion_mnist``; the jobs, their folders and MLflow are left
 out. The figures are epochs, so they do not depend on the speed of the machine.
 """

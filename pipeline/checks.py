@@ -109,7 +109,7 @@ def _num_values(override: Override) -> int | None:
 
 
 def _overrides(hydra_config: DictConfig, keys: Iterable[str]) -> list[Override]:
-    """The overrides of some keys, those of an experiment first, then those of the command line."""
+    """The overrides of some keys: first from the experiment, then from the command line."""
     # Read without resolving: an interpolation in these texts may be invalid.
     sweeper: Any = OmegaConf.to_container(hydra_config.sweeper)
     params = sweeper.get("params")

@@ -74,12 +74,9 @@ def launch_stream(
         source = create(parse_job(opener.composer.values(first)), open_job)
         assert isinstance(backend, LocalBackend)  # the sweeper refuses others
         with backend:
-            ahead = ThreadPoolExecutor(1)
-            ahead.submit(backend.warm_up, source.max_active)
-            try:
+            with ThreadPoolExecutor(1) as ahead:
+                ahead.submit(backend.warm_up, source.max_active)
                 where = run_context(launcher.config, launcher.config.hydra)
-            finally:
-                ahead.shutdown()
             policy = FailurePolicy(values.max_failures, values.retries)
             runs = train_stream(source, where, backend, policy, launcher.datasets)
         for job_return, run in zip(opened, runs, strict=True):
@@ -123,13 +120,9 @@ def _train(
     values: LauncherConfig,
 ) -> list[JobReturn]:
     # The workers start in a thread while this one writes the folders of the jobs.
-    ahead = ThreadPoolExecutor(1)
-    ahead.submit(backend.warm_up, len(numbered))
-    try:
-        with _keep_job_config(), sweep_folder_errors():
-            jobs = [opener.open(number, overrides) for number, overrides in numbered]
-    finally:
-        ahead.shutdown()
+    with ThreadPoolExecutor(1) as ahead, _keep_job_config(), sweep_folder_errors():
+        ahead.submit(backend.warm_up, len(numbered))
+        jobs = [opener.open(number, overrides) for number, overrides in numbered]
     where = run_context(launcher.config, launcher.config.hydra)
     policy = FailurePolicy(values.max_failures, values.retries, launcher.num_failures)
     rule = _rule(launcher, values)

@@ -60,7 +60,6 @@ class TrialSource:
         self.num_trials: int | None = None
         self._study, self._fixed, self._ledger, self._open = study, fixed, ledger, open_job
         self._limit = search.count  # no trial with this index or a higher one starts
-        self._next = 0  # the index of the next trial
         self._num_ended = 0  # the trials 0 … num_ended − 1 have ended
         self._num_failed = 0  # of the latest of these trials, one after another
         self._results: dict[int, TrialResult] = {}
@@ -70,7 +69,7 @@ class TrialSource:
 
     def next_supply(self) -> Supply | None:
         """The jobs of the next trial, as in `JobSource`."""
-        search, index = self._study.search, self._next
+        search, index = self._study.search, len(self._supplies)
         if index >= min(self._limit, self._num_ended + search.batch_size):
             return None
         trial = self._study.trial(index)
@@ -78,7 +77,6 @@ class TrialSource:
         if self._ledger is not None and not self._starts(trial, lines):
             self.num_trials = self._limit = index
             return None
-        self._next += 1
         if search.pruning is not None:
             pruner = None
             if trial.state.name not in ("COMPLETE", "PRUNED"):
@@ -124,12 +122,13 @@ class TrialSource:
         ledger = self._ledger
         assert ledger is not None
         self._priced.append(ledger.jobs(lines))
-        known = self._next - self._study.search.batch_size
+        index = len(self._supplies)
+        known = index - self._study.search.batch_size
         if known >= 0:
             ledger.spend([self._study.trial(known)], self._priced[known])
-        others = range(max(0, known + 1), self._next)
+        others = range(max(0, known + 1), index)
         in_flight = [i for i in others if not (ledger.is_time and i in self._results)]
         runs = [run for supply in self._supplies for run in supply.runs]
         trained = [(run.job, run.epoch) for run in runs if run.job is not None]
         jobs_in_flight = [job for i in in_flight for job in self._priced[i]]
-        return ledger.starts(trial, self._priced[self._next], jobs_in_flight, trained)
+        return ledger.starts(trial, self._priced[index], jobs_in_flight, trained)

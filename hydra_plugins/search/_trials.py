@@ -80,7 +80,7 @@ class TrialTrainer:
     def _train_batch(
         self, batch: Sequence[FrozenTrial], lines: Sequence[Sequence[str]], first: int
     ) -> None:
-        """Train trials, of which `first` is the index of the first one, and record the results."""
+        """Train trials and record the results. The index of the first trial is `first`."""
         rule = None
         search = self._study.search
         if search.pruning is not None:

@@ -14,7 +14,7 @@ from pipeline.outcomes import Outcome
 from pipeline.tracking import queries
 from pipeline.tracking.store import Store
 
-NUM_BEST = 3  # configurations whose curves are shown, besides the median one
+NUM_BEST = 3  # configurations whose curves are shown, in addition to the median one
 MIN_DIFFERENCE = 0.05  # of the last validation losses of two shown ones, so that curves differ
 NEIGHBOURS = 2  # epochs on each side of the best one, for its optimism
 

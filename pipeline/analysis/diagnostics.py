@@ -37,7 +37,7 @@ class Mistake(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """The prediction of the most frequent class of the training examples, whatever the input."""
+    """A constant prediction: the most frequent class of the training examples."""
 
     label: int
     val_acc: float

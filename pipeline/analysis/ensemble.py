@@ -58,11 +58,11 @@ class EnsembleTest:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """An ensemble of the finished models of a sweep. Accuracies are those of validation examples.
+    """An ensemble of the finished models of a sweep. Accuracies are of the validation examples.
 
-    The out-of-bag accuracies are free of the choice of the members and of the single best model.
-    They are not free of the choice of the best epoch of each model, which adapts the mistakes of
-    single models to the validation examples more than those of their mean.
+    The choice of the members and of the single best model does not bias the out-of-bag accuracies.
+    The choice of the best epoch of each model does: it adapts single models to the validation
+    examples more than it adapts their mean.
     """
 
     members: Sequence[Member]  # the largest share first
@@ -231,7 +231,7 @@ def _test(
         return None
     assert chosen.data is not None
     check_test(chosen.data, best)
-    X, y = load_test(chosen.job.data, chosen.job.hyperparameters.dtype)
+    X, y = load_test(chosen.job.data, chosen.job.hyperparameters.dtype, chosen.data.scaler)
     mean = sum(
         np.float32(member.share) * probabilities(load_weights(store, member.run_id), X)
         for member in found.members

@@ -76,7 +76,7 @@ def evaluate_best(store: Store, row: pd.Series[Any], sweep: str, *, final: bool)
         data = _load_data(job, weights, row)
         if test is None and final:
             check_test(data, row)
-            test = _measure_test(store, row, job, weights, sweep)
+            test = _measure_test(store, row, job, weights, data, sweep)
     except PipelineError as error:
         problem = " ".join(str(error).split())
     num_val = int(row["num_val"])
@@ -157,10 +157,10 @@ def check_test(data: Dataset, row: pd.Series[Any]) -> None:
 
 
 def _measure_test(
-    store: Store, row: pd.Series[Any], job: Job, weights: Params, sweep: str
+    store: Store, row: pd.Series[Any], job: Job, weights: Params, data: Dataset, sweep: str
 ) -> tuple[float, int]:
     """Read the test split, and log the share of its images that the model classifies correctly."""
-    X, y = load_test(job.data, job.hyperparameters.dtype)
+    X, y = load_test(job.data, job.hyperparameters.dtype, data.scaler)
     test_acc = float((predict(weights, X)[0] == y).mean())
     values = {"test_acc": test_acc, "num_test": float(len(y))}
     # The time is that of the run, so that two sweeps which evaluate it at once log one value.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import DataConfig
-from pipeline.data.dataset import Dataset
+from pipeline.data.dataset import Dataset, Scaler
 from pipeline.data.kinds import read_raw
 from pipeline.data.preprocessing import digest, digest_of_test, fit_scaler, scaled
 
@@ -42,8 +42,15 @@ def load(config: DataConfig, dtype: str) -> Dataset:
     )
 
 
-def load_test(config: DataConfig, dtype: str) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+def load_test(
+    config: DataConfig, dtype: str, scaler: Scaler | None = None
+) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
     """Load the test split, scaled like the training split.
+
+    Args:
+        config: the dataset.
+        dtype: of X.
+        scaler: of the loaded training split; None: it is fitted again.
 
     Returns:
         X (N, D) and y (N,).
@@ -52,5 +59,8 @@ def load_test(config: DataConfig, dtype: str) -> tuple[NDArray[np.floating], NDA
         DataError: the dataset is unknown, missing, unreadable, damaged or unsuitable.
     """
     raw = read_raw(config)
-    test = raw.read_test()
-    return scaled(test.rows, fit_scaler(raw), dtype, raw.features), test.labels.astype(np.int64)
+    test, features = raw.read_test(), raw.features
+    if scaler is None:
+        scaler = fit_scaler(raw)
+    del raw  # frees the training rows before X is allocated
+    return scaled(test.rows, scaler, dtype, features), test.labels.astype(np.int64)

@@ -42,7 +42,7 @@ class Reuse:
 
     def __init__(
         self,
-        data: Dataset,
+        digest: str,
         context: RunContext,
         checkpoints: Checkpoints,
         *,
@@ -52,29 +52,28 @@ class Reuse:
         """Look for finished runs.
 
         Args:
-            data: the dataset.
+            digest: of the dataset.
             context: where runs are looked up.
             checkpoints: the checkpoints of the other jobs.
             with_history: whether reused jobs get their history, because a stopping rule compares
                 them.
             enabled: whether to look for finished runs at all.
         """
-        self._data, self._context, self._checkpoints = data, context, checkpoints
+        self._context, self._checkpoints = context, checkpoints
         self._with_history = with_history
         self._found: dict[str, list[FinishedRun]] = {}
         if enabled:
-            where = context.store, context.experiment_id, data.digest
-            self._found = queries.finished_runs(*where)
+            self._found = queries.finished_runs(context.store, context.experiment_id, digest)
         if self._found:
             context.store.flush_to_disk()  # the checkpoints of finished runs are deleted below
 
-    def partition(self, runs: Sequence[JobRun]) -> Partition:
-        """Reuse the results of finished runs, and prepare the other jobs for training."""
+    def partition(self, runs: Sequence[JobRun], data: Dataset) -> Partition:
+        """Reuse the results of finished runs, and prepare the other jobs for training on `data`."""
         parts = Partition([], [], [])
         links: dict[int, str] = {}
         originals: dict[str, JobRun] = {}
         for run in runs:
-            name = fingerprint(run.hyperparameters, self._data.digest)
+            name = fingerprint(run.hyperparameters, data.digest)
             if name in originals:
                 parts.duplicates.append((run, originals[name]))
                 continue
@@ -88,7 +87,7 @@ class Reuse:
             else:
                 originals[name] = run
                 run.cached_halted_run = cached[-1] if self._with_history and cached else None
-                run.prepare(self._data, self._checkpoints, name)
+                run.prepare(data, self._checkpoints, name)
                 parts.unfinished.append(run)
         if links and self._context.sweep is not None:
             self._context.store.link_reused_runs(self._context.sweep, links)

@@ -94,9 +94,7 @@ def train_stream(
     data = backend.stage((datasets or Datasets()).take(job), source.max_active)
     checkpoints = Checkpoints(checkpoints_dir(), job.tracking.checkpoint_minutes)
     checkpoints.delete_abandoned()
-    if context.sweep is not None:
-        with suppress(PipelineError):  # the report then lacks the core-hours
-            context.store.log_cores(context.sweep, backend.resources.cores)
+    _log_cores(context, backend)
     flusher = Flusher([], context)
     stream = JobStream(source, data, checkpoints, context, policy.retries)
     try:
@@ -171,10 +169,8 @@ def _train_group(
     checkpoints.delete_abandoned()
     valid = [run for run in runs if _fits(run, data)]
     enabled = tracking.reuse and not context.shard  # the sweep has looked before it sent a shard
-    # Nothing may refer to the dataset after `stage`, which returns one in shared memory.
-    parts = Reuse(
-        data, context, checkpoints, with_history=rule is not None, enabled=enabled
-    ).partition(valid)
+    options = {"with_history": rule is not None, "enabled": enabled}
+    parts = Reuse(data.digest, context, checkpoints, **options).partition(valid, data)
     log_counts(parts, checkpoints)
     try:
         data = backend.stage(data, len(parts.unfinished))
@@ -182,13 +178,18 @@ def _train_group(
         for run in parts.unfinished:
             run.fail(error)
         return parts.duplicates
-    if parts.unfinished and context.sweep is not None and not context.shard:
-        with suppress(PipelineError):  # the report then lacks the core-hours
-            context.store.log_cores(context.sweep, backend.resources.cores)
+    if parts.unfinished and not context.shard:
+        _log_cores(context, backend)
     jobs = parts.unfinished, parts.candidates, data, checkpoints, context
     group = JobGroup(*jobs, rule, policy.retries, check)
     group.train(backend, flusher)
     return parts.duplicates
+
+
+def _log_cores(context: RunContext, backend: Backend) -> None:
+    if context.sweep is not None:
+        with suppress(PipelineError):  # the report then lacks the core-hours
+            context.store.log_cores(context.sweep, backend.resources.cores)
 
 
 def _check_failures(runs: Sequence[JobRun], policy: FailurePolicy) -> None:

@@ -95,7 +95,7 @@ class JobStream:
         self._source, self._data, self._checkpoints = source, data, checkpoints
         self._context, self._retries = context, retries
         options = {"with_history": source.stops_early, "enabled": source.job.tracking.reuse}
-        self._reuse = Reuse(data, context, checkpoints, **options)
+        self._reuse = Reuse(data.digest, context, checkpoints, **options)
         self._originals: dict[str, tuple[JobRun, Supply]] = {}  # by fingerprint
         self._active: list[_Active] = []
 
@@ -174,7 +174,7 @@ class JobStream:
             active.original = self._originals[names[valid[0]]][1]
         else:
             self._originals |= {name: (run, supply) for run, name in names.items()}
-            parts = self._reuse.partition(valid)
+            parts = self._reuse.partition(valid, self._data)
             active.unfinished, active.candidates = parts.unfinished, parts.candidates
             self._recorder.add(parts.unfinished, parts.candidates)
             rungs = supply.rule.rungs(parts.candidates) if supply.rule is not None else []
